@@ -1,0 +1,1 @@
+"""The law: one folder a case, with the judgment's figures, its holding as policy, and its replay."""

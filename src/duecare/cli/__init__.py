@@ -1,0 +1,1 @@
+"""The way in for people at a terminal and for scripts."""

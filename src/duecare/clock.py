@@ -1,0 +1,78 @@
+"""The only place that asks for the time.
+
+The rule of this module: times are aware and in UTC. A register's date is a ``date``, never a time.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from duecare.errors import BadInput
+
+BEIJING = ZoneInfo("Asia/Shanghai")
+
+
+class Clock(Protocol):
+    """Anything that knows what time it is."""
+
+    def now(self) -> datetime:
+        """The time, aware, in UTC."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+class SetClock:
+    """A clock that stands where it was put, for replays and tests."""
+
+    def __init__(self, at: datetime) -> None:
+        self._at = utc(at)
+
+    def now(self) -> datetime:
+        return self._at
+
+    def set(self, at: datetime) -> None:
+        """Move to ``at`` (aware)."""
+        self._at = utc(at)
+
+    def advance(self, by: timedelta) -> None:
+        """Move on by ``by``."""
+        self._at += by
+
+
+def utc(at: datetime) -> datetime:
+    """``at`` in UTC. A naive time is refused: nobody can say when it was."""
+    if at.tzinfo is None:
+        raise BadInput(f"The time {at} has no zone.", hint="Give one, such as 2019-05-05T08:00:00+08:00.")
+    return at.astimezone(UTC)
+
+
+def parse_moment(text: str) -> datetime:
+    """A moment from ``2019-05-05`` (midnight UTC) or an ISO 8601 time; a time without a zone is taken as UTC."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInput(
+            f"{text!r} is not a date or time.", hint="Write 2019-05-05 or 2019-05-05T08:00:00+08:00."
+        ) from None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def parse_day(text: str) -> date:
+    """A calendar day from ``2019-05-05``."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise BadInput(f"{text!r} is not a date.", hint="Write 2019-05-05.") from None
+
+
+def end_of_day(day: date, zone: ZoneInfo = BEIJING) -> datetime:
+    """The last microsecond of ``day`` in ``zone``, in UTC."""
+    return datetime.combine(day, time.max, tzinfo=zone).astimezone(UTC)

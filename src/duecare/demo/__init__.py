@@ -1,0 +1,1 @@
+"""A world to run on: a seeded register with an official site, and thirty days of life in it."""

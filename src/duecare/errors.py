@@ -1,0 +1,102 @@
+"""Every error that duecare raises on purpose.
+
+    DuecareError
+    ├── UseError                 what was asked for cannot be done; nothing was changed (exit code 2)
+    │   ├── UnknownName          a source, company, batch or case that is not here
+    │   └── BadInput             a file, a code, a date or a setting that cannot be read
+    ├── Forbidden                a rule denies it; carries the reasons
+    ├── Transient                may succeed later: try again
+    │   ├── SourceUnavailable    the source is down, too slow, or asks us to wait
+    │   └── ChannelUnavailable   a channel could not take the message now
+    ├── Terminal                 will not succeed by trying again
+    │   ├── SourceForbids        robots.txt or the source's policy does not allow the request
+    │   ├── ChannelRefused       the channel will never take this message
+    │   └── EvidenceBroken       a signature, hash or proof does not hold
+    └── Busy                     another process is writing to this home
+
+The rule of this module: an error says what was given, what is wrong with it, and what would be right. *Transient* and
+*terminal* decide whether anything is tried again.
+"""
+
+from __future__ import annotations
+
+
+class DuecareError(Exception):
+    """Root of the tree. ``message`` says what is wrong; ``hint`` says what would be right or what to do next."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class UseError(DuecareError):
+    """What was asked for cannot be done; nothing was changed."""
+
+
+class UnknownName(UseError):
+    """A name that is not known here. Lists the known names, nearest first."""
+
+    def __init__(self, what: str, given: str, known: list[str]) -> None:
+        from difflib import get_close_matches
+
+        near = get_close_matches(given, known, n=3, cutoff=0.4)
+        if near:
+            hint = f"Did you mean {' or '.join(near)}?"
+        elif known:
+            hint = f"Known: {', '.join(known[:12])}{' …' if len(known) > 12 else ''}."
+        else:
+            hint = "None is known yet."
+        super().__init__(f"There is no {what} {given!r}.", hint=hint)
+        self.what, self.given, self.known = what, given, known
+
+
+class BadInput(UseError):
+    """A file, code, date or setting that cannot be read."""
+
+
+class Forbidden(DuecareError):
+    """A rule denies it. ``reasons`` are sentences, one for each policy that decided."""
+
+    def __init__(self, message: str, *, reasons: tuple[str, ...] = (), hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reasons = reasons
+
+
+class Transient(DuecareError):
+    """May succeed later. ``retry_after`` is in seconds, where the other side named it."""
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class SourceUnavailable(Transient):
+    """The source is down, too slow, or asks us to wait."""
+
+
+class ChannelUnavailable(Transient):
+    """A channel could not take the message now."""
+
+
+class Terminal(DuecareError):
+    """Will not succeed by trying again."""
+
+
+class SourceForbids(Terminal):
+    """robots.txt or the source's declared policy does not allow the request."""
+
+
+class ChannelRefused(Terminal):
+    """The channel will never take this message."""
+
+
+class EvidenceBroken(Terminal):
+    """A signature, a hash or a proof does not hold."""
+
+
+class Busy(DuecareError):
+    """Another process is writing to this home."""

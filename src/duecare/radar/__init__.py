@@ -1,0 +1,1 @@
+"""Telling watchers, with care: change → screen → verify → alert → deliver → (correct)."""

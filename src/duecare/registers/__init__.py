@@ -1,0 +1,1 @@
+"""What the official sources say, and since when."""

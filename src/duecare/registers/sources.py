@@ -1,0 +1,57 @@
+"""Sources: where facts come from, by what right, and how fresh they should be.
+
+The rule of this module: a source without a legal basis cannot be declared (case 1, holding a: legal source).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from duecare.errors import BadInput
+
+
+@dataclass(frozen=True)
+class RatePolicy:
+    """How fast the source may be asked: at most ``requests`` in ``seconds``, ``concurrent`` at once."""
+
+    requests: int = 60
+    seconds: float = 60.0
+    concurrent: int = 1
+
+    @property
+    def delay(self) -> float:
+        """Seconds between two requests."""
+        return self.seconds / self.requests
+
+
+@dataclass(frozen=True)
+class Source:
+    """An official publication.
+
+    ``name`` is what commands call it. ``address`` is where it is published. ``fresh_for`` is how long what we hold
+    counts as fresh; older is shown as stale (case 1, holding b: timeliness). ``authoritative_for`` names the sections
+    that this source decides when two disagree. ``robots`` says whether robots.txt is asked before each request.
+    """
+
+    name: str
+    title_zh: str
+    title_en: str
+    operator: str
+    address: str
+    legal_basis: str
+    licence: str
+    fresh_for: timedelta
+    authoritative_for: tuple[str, ...] = ()
+    robots: bool = True
+    rate: RatePolicy = RatePolicy()
+
+    def __post_init__(self) -> None:
+        for name in ("name", "operator", "address", "legal_basis"):
+            if not getattr(self, name).strip():
+                raise BadInput(
+                    f"Source {self.name!r} has no {name.replace('_', ' ')}.",
+                    hint="Every source says by what right its data is processed.",
+                )
+        if self.fresh_for <= timedelta(0):
+            raise BadInput(f"Source {self.name!r}: fresh_for must be longer than zero.")

@@ -1,0 +1,103 @@
+"""One settings object: the environment (``DUECARE_…``) over ``settings.toml`` in the home folder over defaults.
+
+The rule of this module: nothing else reads the environment.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from duecare.errors import BadInput
+
+
+class Settings(BaseSettings):
+    """Where things live and how they behave. Times are in seconds, sizes in bytes unless a name says otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix="DUECARE_", extra="forbid", frozen=True)
+
+    home: Path = Field(default=Path("~/.duecare"), description="Folder of the lake, the log, snapshots and database.")
+    database_url: str = Field(default="", description="SQLAlchemy address; empty: SQLite in the home folder.")
+    language: str = Field(default="zh", description="Language of mails and printed reasons: zh or en.")
+    memory_limit: str = Field(default="3GB", description="What the lake's engine may hold in memory.")
+    threads: int = Field(default=0, ge=0, description="Threads of the lake's engine; 0: one for each core.")
+
+    lapse_floor: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Least share of what is held that a read must cover before it may close anything.",
+    )
+    baseline_tail: float = Field(
+        default=1e-6, gt=0, lt=1, description="A batch is held when its count is less likely than this."
+    )
+    verification_days: int = Field(
+        default=7, gt=0, description="Days an alert waits for a source before it expires unsent."
+    )
+    retry_hours: int = Field(default=72, gt=0, description="Hours after which a delivery is given up.")
+
+    smtp_url: str = Field(default="", description="smtp://user:password@host:port; empty: mail is not configured.")
+    mail_from: str = Field(default="duecare <duecare@localhost>", description="Sender of mails.")
+    sms_url: str = Field(default="", description="HTTP SMS gateway.")
+    sms_token: str = Field(default="", description="Bearer token of the SMS gateway.")
+    public_url: str = Field(default="", description="Address that links in mails start with.")
+    user_agent: str = Field(
+        default="duecare/0.1 (+https://duecare.invalid/crawler)", description="How the crawler introduces itself."
+    )
+    policies: Path | None = Field(
+        default=None, description="Folder of the operator's own Cedar policies (forbid only)."
+    )
+
+    @field_validator("home")
+    @classmethod
+    def _expand(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @field_validator("language")
+    @classmethod
+    def _known_language(cls, language: str) -> str:
+        if language not in ("zh", "en"):
+            raise ValueError("must be zh or en")
+        return language
+
+    @property
+    def database(self) -> str:
+        """The address of the database, the embedded one if none was given."""
+        return self.database_url or f"sqlite:///{self.home / 'duecare.db'}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings
+
+
+def load(**given: Any) -> Settings:
+    """Settings from ``given``, the environment and the home's ``settings.toml``; ``None`` means not given.
+
+    Raises ``BadInput`` naming the setting, its value and what it should be.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    try:
+        settings = Settings(**given)
+        path = settings.home / "settings.toml"
+        if path.exists():
+            stored = tomllib.loads(path.read_text(encoding="utf-8"))
+            explicit = settings.model_fields_set
+            settings = Settings(**{**stored, **{name: getattr(settings, name) for name in explicit}})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise BadInput(f"Setting {name} is {first.get('input')!r}: {first['msg']}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{settings.home / 'settings.toml'} is not TOML: {error}.") from None
+    return settings

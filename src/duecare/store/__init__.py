@@ -1,0 +1,1 @@
+"""Where data rests: snapshots as received, the lake (Delta tables), the database."""

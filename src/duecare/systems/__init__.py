@@ -1,0 +1,1 @@
+"""The systems of the cases, thin, one folder each."""
