@@ -163,7 +163,7 @@ class PackReader:
             yield page
 
     def extent(self) -> int:
-        """The offset after the last whole page; 0 where not even the pack's head is whole. Only the last page is read."""
+        """The offset after the last whole page, 0 where not even the head of the pack is whole; reads one page only."""
         if os.fstat(self._file.fileno()).st_size < len(_HEAD):
             return 0
         places = list(self._places())
