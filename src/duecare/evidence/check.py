@@ -1,0 +1,92 @@
+"""What a verification found: one answer in words for each question asked.
+
+The rule of this module: an answer says what it means to the reader, in Chinese and English, not only that it is so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question and its answer. ``name`` is stable, for programs; ``detail`` is the figure or reason behind it."""
+
+    name: str
+    holds: bool
+    meaning_zh: str
+    meaning_en: str
+    detail: str = ""
+
+    def as_json(self) -> dict[str, str | bool]:
+        """The check as JSON values."""
+        return {
+            "name": self.name,
+            "holds": self.holds,
+            "meaning_zh": self.meaning_zh,
+            "meaning_en": self.meaning_en,
+            "detail": self.detail,
+        }
+
+
+_WORDS: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
+    "form": (
+        ("文件完整, 逐字节符合格式", "The file is whole and exactly in its form."),
+        (
+            "文件不完整或被改动过, 不能作为证明",
+            "The file is not whole, or was changed after it was written. It proves nothing.",
+        ),
+    ),
+    "signature": (
+        ("签名真实: 日志持有者签署过这一状态", "Genuine: the keeper of the log signed this state of it."),
+        (
+            "签名不符: 不是该日志持有者签署的, 或签署后被改动",
+            "Not genuine: the keeper of this log did not sign it, or it was changed afterwards.",
+        ),
+    ),
+    "inclusion": (
+        ("记录在册: 这一条确在日志之中, 一字未改", "Recorded: this entry is in the log, word for word."),
+        (
+            "不在册: 日志中没有这样一条, 或内容、位置被改动",
+            "Not recorded: the log holds no such entry there, or its words or place were changed.",
+        ),
+    ),
+    "growth": (
+        (
+            "只增不改: 较早的日志原样保留在现在的日志里",
+            "Only grown: the earlier log stands unchanged in the later one.",
+        ),
+        (
+            "日志被改写过: 较早的内容与现在的不一致",
+            "Rewritten: what the log said earlier is not what it says now.",
+        ),
+    ),
+    "entries": (
+        ("每一条记录都与其哈希相符", "Every entry matches its hash."),
+        ("有记录与其哈希不符, 或缺失", "An entry does not match its hash, or is missing."),
+    ),
+    "tiles": (
+        ("每一层哈希都由下一层得出", "Every hash follows from those below it."),
+        ("有哈希不能由下一层得出, 或缺失", "A hash does not follow from those below it, or is missing."),
+    ),
+    "root": (
+        ("全部记录重新推算出签署的根哈希", "All entries together give the root hash that was signed."),
+        (
+            "全部记录推算不出签署的根哈希",
+            "The entries together do not give the root hash that was signed.",
+        ),
+    ),
+}
+
+
+def answer(name: str, holds: bool, detail: object = "") -> Check:
+    """The check called ``name`` with its words for ``holds``."""
+    zh, en = _WORDS[name][0 if holds else 1]
+    return Check(name, holds, zh, en, str(detail))
+
+
+def all_hold(checks: Iterable[Check]) -> bool:
+    """Whether there is at least one check and every one holds: nothing checked is nothing proved."""
+    found = list(checks)
+    return bool(found) and all(check.holds for check in found)

@@ -1,0 +1,314 @@
+"""Signed notes and checkpoints (C2SP signed-note and tlog-checkpoint, Ed25519).
+
+A checkpoint says: the log *origin* has *size* entries and this Merkle root. It is a note, so that anyone may add a
+signature to it: the log signs first, witnesses cosign later.
+
+The rule of this module: what is signed is parsed strictly. Text that is not exactly what we would write again is
+refused.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from duecare.errors import BadInput, EvidenceBroken
+from duecare.evidence.merkle import HASH_SIZE
+
+ED25519 = b"\x01"
+"""Signature type of plain Ed25519 in a note (C2SP signed-note, signature types)."""
+
+MAX_NOTE = 1 << 20
+"""Bytes; a longer note is refused unread."""
+
+_MARK = "\u2014 "
+
+
+@dataclass(frozen=True)
+class VerifierKey:
+    """The public half of a note key: ``name+key id+base64(type and 32 bytes)``, one line of text."""
+
+    name: str
+    public: bytes
+
+    @property
+    def key_id(self) -> bytes:
+        """Four bytes that tell keys of one name apart: SHA-256 over name, newline, type and key (C2SP signed-note)."""
+        return sha256(self.name.encode() + b"\n" + ED25519 + self.public).digest()[:4]
+
+    @classmethod
+    def parse(cls, text: str) -> VerifierKey:
+        """Read ``text``, surrounding white space aside. Raises ``BadInput`` where it is not exactly a verifier key."""
+        name, _, rest = text.strip().partition("+")
+        hint = "It is one line, such as duecare/0f3a+1c2d3e4f+AXk…, as in keys/log.pub of the home that signs."
+        try:
+            key_id, _, encoded = rest.partition("+")
+            blob = decode64(encoded)
+        except ValueError:
+            raise BadInput(
+                f"{text.strip()[:60]!r} is not a verifier key: its base64 does not parse.", hint=hint
+            ) from None
+        if not _is_name(name) or len(blob) != 33 or blob[:1] != ED25519:
+            raise BadInput(f"{text.strip()[:60]!r} is not an Ed25519 verifier key.", hint=hint)
+        key = cls(name, blob[1:])
+        if key_id != key.key_id.hex():
+            raise BadInput(
+                f"The verifier key of {name} carries the id {key_id!r}, but its bytes give {key.key_id.hex()}.",
+                hint=hint,
+            )
+        return key
+
+    def verifies(self, text: bytes, signature: bytes) -> bool:
+        """Whether ``signature`` over ``text`` was made with this key (RFC 8032)."""
+        try:
+            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, text)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+    def __str__(self) -> str:
+        return f"{self.name}+{self.key_id.hex()}+{b64encode(ED25519 + self.public).decode()}"
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """The private half: 32 bytes of seed. Its text is ``PRIVATE+KEY+name+key id+base64(type and seed)``."""
+
+    name: str
+    seed: bytes
+
+    @classmethod
+    def make(cls, name: str) -> SigningKey:
+        """A new random key called ``name``."""
+        if not _is_name(name):
+            raise BadInput(f"{name!r} cannot name a key.", hint="Use text without spaces and without '+'.")
+        return cls(name, secrets.token_bytes(32))
+
+    @classmethod
+    def parse(cls, text: str) -> SigningKey:
+        """Read the text of a private key. Raises ``BadInput``, which never shows the key."""
+        parts = text.strip().split("+", 4)
+        try:
+            private, word, name, key_id, encoded = parts
+            blob = decode64(encoded)
+        except ValueError:
+            raise BadInput("This is not the text of a private note key.", hint="It begins with PRIVATE+KEY+.") from None
+        key = cls(name, blob[1:])
+        if (private, word) != ("PRIVATE", "KEY") or not _is_name(name) or len(blob) != 33 or blob[:1] != ED25519:
+            raise BadInput("This is not the text of an Ed25519 private note key.", hint="It begins with PRIVATE+KEY+.")
+        if key_id != key.verifier.key_id.hex():
+            raise BadInput(f"The private key of {name} carries the id {key_id!r}, but its bytes give another.")
+        return key
+
+    @property
+    def verifier(self) -> VerifierKey:
+        """The public half."""
+        return VerifierKey(self.name, Ed25519PrivateKey.from_private_bytes(self.seed).public_key().public_bytes_raw())
+
+    def sign(self, text: str) -> Signature:
+        """The signature line over ``text`` (which ends in a newline)."""
+        made = Ed25519PrivateKey.from_private_bytes(self.seed).sign(text.encode())
+        return Signature(self.name, self.verifier.key_id, made)
+
+    def text(self) -> str:
+        """The private key as one line, for a file that only its owner may read."""
+        return f"PRIVATE+KEY+{self.name}+{self.verifier.key_id.hex()}+{b64encode(ED25519 + self.seed).decode()}"
+
+    def __repr__(self) -> str:
+        return f"SigningKey(name={self.name!r})"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One signature line of a note. Lines of unknown keys and kinds are kept as they are."""
+
+    name: str
+    key_id: bytes
+    blob: bytes
+
+    def line(self) -> str:
+        """The line, with its newline."""
+        return f"{_MARK}{self.name} {b64encode(self.key_id + self.blob).decode()}\n"
+
+
+@dataclass(frozen=True)
+class Note:
+    """A text (ending in a newline) and one or more signatures over it."""
+
+    text: str
+    signatures: tuple[Signature, ...]
+
+    @classmethod
+    def parse(cls, data: bytes) -> Note:
+        """Read a signed note. Raises ``EvidenceBroken`` saying where it departs from the form."""
+        if len(data) > MAX_NOTE:
+            raise EvidenceBroken(f"The note is {len(data)} bytes long; at most {MAX_NOTE} are read.")
+        try:
+            whole = data.decode()
+        except UnicodeDecodeError as error:
+            raise EvidenceBroken(f"The note is not UTF-8 (byte {error.start}).") from None
+        if any(character < " " and character != "\n" for character in whole):
+            raise EvidenceBroken("The note contains a control character.")
+        text, blank, lines = whole.rpartition("\n\n")
+        if not blank or not lines.endswith("\n"):
+            raise EvidenceBroken("The note has no signature lines after a blank line, or is cut short.")
+        note = cls(text + "\n", tuple(_signature(line) for line in lines[:-1].split("\n")))
+        if note.data() != data:
+            raise EvidenceBroken("The note is not in its canonical form.")
+        return note
+
+    def data(self) -> bytes:
+        """The note as bytes."""
+        return (self.text + "\n" + "".join(signature.line() for signature in self.signatures)).encode()
+
+    def signed_by(self, key: VerifierKey) -> bool:
+        """Whether ``key`` signed this text. Lines of other keys are passed over; of several lines with the name and id
+        of ``key``, each must hold."""
+        ours = [each for each in self.signatures if (each.name, each.key_id) == (key.name, key.key_id)]
+        return bool(ours) and all(key.verifies(self.text.encode(), each.blob) for each in ours)
+
+    def with_signature(self, signature: Signature) -> Note:
+        """This note with one more signature, as a witness adds it."""
+        return replace(self, signatures=(*self.signatures, signature))
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a log says of itself: ``origin``, ``size`` in entries, ``root`` (32 bytes)."""
+
+    origin: str
+    size: int
+    root: bytes
+    extensions: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Checkpoint:
+        """Read the text of a checkpoint note. Raises ``EvidenceBroken`` where it is not canonical."""
+        lines = text.removesuffix("\n").split("\n")
+        if len(lines) < 3 or not text.endswith("\n") or not all(lines):
+            raise EvidenceBroken("The checkpoint has not the three lines origin, size and root.")
+        origin, size, root, *extensions = lines
+        if not size.isascii() or not size.isdecimal() or len(size) > 19 or str(int(size)) != size:
+            raise EvidenceBroken(f"The checkpoint's size {size!r} is not a plain decimal number.")
+        try:
+            hashed = decode64(root)
+        except ValueError:
+            hashed = b""
+        if len(hashed) != HASH_SIZE:
+            raise EvidenceBroken(f"The checkpoint's root {root!r} is not 32 bytes in base64.")
+        return cls(origin, int(size), hashed, tuple(extensions))
+
+    def text(self) -> str:
+        """The text that is signed."""
+        lines = (self.origin, str(self.size), b64encode(self.root).decode(), *self.extensions)
+        return "".join(f"{line}\n" for line in lines)
+
+    def sign(self, key: SigningKey) -> Note:
+        """This checkpoint as a note signed by the log."""
+        text = self.text()
+        return Note(text, (key.sign(text),))
+
+
+def open_checkpoint(data: bytes, key: VerifierKey) -> Checkpoint:
+    """The checkpoint in the signed note ``data``, once ``key`` is found to have signed it under its own origin.
+
+    Raises ``EvidenceBroken`` where the form, the origin or the signature does not hold.
+    """
+    note = Note.parse(data)
+    checkpoint = Checkpoint.parse(note.text)
+    if checkpoint.origin != key.name:
+        raise EvidenceBroken(
+            f"The checkpoint is of the log {checkpoint.origin}, the key of {key.name}.",
+            hint="Give the key of that log with --key.",
+        )
+    if not note.signed_by(key):
+        raise EvidenceBroken(
+            f"The checkpoint of {checkpoint.origin} at {checkpoint.size} is not signed by the key {key.key_id.hex()}.",
+            hint="It was changed after it was signed, or signed by somebody else.",
+        )
+    return checkpoint
+
+
+def keep_key(folder: Path) -> SigningKey:
+    """The log's key in ``folder``: ``log.key`` (mode 0600) and ``log.pub``; made on first use.
+
+    Its name, which is the origin of the log, is ``duecare/`` and 16 random hex digits: no two homes share it. Raises
+    ``EvidenceBroken`` where the two files do not belong together.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private, public = folder / "log.key", folder / "log.pub"
+    if not private.exists():
+        _place(private, SigningKey.make(f"duecare/{secrets.token_hex(8)}").text() + "\n", 0o600)
+    key = SigningKey.parse(private.read_text(encoding="utf-8"))
+    if not public.exists():
+        _place(public, f"{key.verifier}\n", 0o644)
+    if VerifierKey.parse(public.read_text(encoding="utf-8")) != key.verifier:
+        raise EvidenceBroken(f"{public} is not the public half of {private}.", hint="Put the right pair back.")
+    return key
+
+
+def read_key(path: Path) -> VerifierKey:
+    """The verifier key in the file ``path``. Raises ``BadInput`` where there is none."""
+    try:
+        return VerifierKey.parse(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(
+            f"The public key {path} cannot be read: {getattr(error, 'strerror', None) or error}.",
+            hint="Give the log's public key with --key FILE; the log's keeper has it at keys/log.pub in its home.",
+        ) from None
+
+
+def _place(path: Path, text: str, mode: int) -> None:
+    """Write ``path`` whole or not at all; where another process was faster, its file stays."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        temporary.unlink()
+
+
+def _signature(line: str) -> Signature:
+    marked, name, encoded = [*line.split(" "), "", ""][:3]
+    try:
+        blob = decode64(encoded)
+    except ValueError:
+        blob = b""
+    if marked + " " != _MARK or line.count(" ") != 2 or not _is_name(name) or len(blob) < 5:
+        raise EvidenceBroken(f"{line[:60]!r} is not a signature line of a note.")
+    return Signature(name, blob[:4], blob[4:])
+
+
+def _is_name(name: str) -> bool:
+    return bool(name) and "+" not in name and not any(character.isspace() or character < " " for character in name)
+
+
+def decode64(text: str) -> bytes:
+    """Standard base64, canonical or ``ValueError``: two texts never mean the same bytes."""
+    try:
+        data = b64decode(text.encode("ascii"), validate=True)
+    except (Base64Error, UnicodeEncodeError) as error:
+        raise ValueError(str(error)) from None
+    if b64encode(data).decode() != text:
+        raise ValueError("not canonical")
+    return data

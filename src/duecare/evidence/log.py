@@ -1,0 +1,237 @@
+"""The append-only log: writing it so that a kill or a power cut at any moment leaves a log that opens.
+
+An append writes new tiles and bundles beside the old ones, makes them durable, and only then puts the new signed
+checkpoint in place by one rename. What no checkpoint covers is not part of the log; ``appending`` names how far an
+append meant to go, so that the next one can clear what a killed one left.
+
+The rule of this module: no file that a checkpoint covers is ever written again, and none is signed that does not grow
+from the one before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from duecare.errors import BadInput, Busy, EvidenceBroken
+from duecare.evidence import merkle
+from duecare.evidence.checkpoint import Checkpoint, SigningKey, VerifierKey, keep_key
+from duecare.evidence.tiles import MAX_ENTRY, TILE_HEIGHT, TILE_WIDTH, LogReader, levels, pack, tile_path, width_at
+
+LOCK_SECONDS = 60.0
+"""How long an append waits for another process before it gives up with ``Busy``."""
+
+
+class Log(LogReader):
+    """The log of a home, open for appending. Any number of processes may have it open."""
+
+    def __init__(self, folder: Path, key: SigningKey) -> None:
+        super().__init__(folder)
+        self._key = key
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(folder / "lock", timeout=LOCK_SECONDS)
+        if not (folder / "checkpoint").exists():
+            with self.locked():
+                if not (folder / "checkpoint").exists():
+                    self._publish(Checkpoint(key.name, 0, merkle.EMPTY_ROOT))
+        self.checkpoint(self.key)
+
+    @classmethod
+    def at(cls, home: Path) -> Log:
+        """The log in the home folder ``home``, with its key; both are made on first use."""
+        return cls(home / "log", keep_key(home / "keys"))
+
+    @property
+    def key(self) -> VerifierKey:
+        """The public key under which the log's checkpoints verify."""
+        return self._key.verifier
+
+    @property
+    def size(self) -> int:
+        """Entries in the log, as its checkpoint on disk says now."""
+        return self.checkpoint(self.key).size
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the log for one process; may be nested. Raises ``Busy`` after ``LOCK_SECONDS``."""
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise Busy(
+                f"Another process has been writing to the log {self.folder} for {LOCK_SECONDS:.0f} seconds.",
+                hint="Try again when it has finished.",
+            ) from None
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def append(self, entries: Sequence[bytes]) -> int:
+        """Append ``entries`` (1 to 65,535 bytes each) in order, all or none; the index of the first is returned.
+
+        They are durable and covered by a signed checkpoint when this returns. Raises ``BadInput`` for an entry that is
+        empty or too long, ``EvidenceBroken`` where the files do not match their checkpoint, ``Busy``.
+        """
+        for entry in entries:
+            if not 0 < len(entry) <= MAX_ENTRY:
+                raise BadInput(f"An entry of the log has 1 to {MAX_ENTRY} bytes; this one has {len(entry)}.")
+        with self.locked():
+            held = self.checkpoint(self.key)
+            self._clear(held.size)
+            if entries:
+                try:
+                    self._append(held, entries)
+                except BaseException:
+                    # What was read back of a failed append is no part of the log; another may write it differently.
+                    self._tiles.clear()
+                    raise
+            return held.size
+
+    def _append(self, held: Checkpoint, entries: Sequence[bytes]) -> None:
+        size = held.size + len(entries)
+        edge = self._checked_edge(held)
+        self._replace("appending", f"{size}\n".encode())
+        with _Durable(self.folder) as files:
+            self._write_entries(held.size, [*edge, *entries], files)
+            self._write_hashes(held.size, [merkle.leaf_hash(entry) for entry in entries], files)
+        self._publish(Checkpoint(self._key.name, size, merkle.tree_root(size, self.nodes(size))))
+        (self.folder / "appending").unlink()
+        self._drop_outgrown(held.size, size)
+
+    def _checked_edge(self, held: Checkpoint) -> list[bytes]:
+        """The entries of the last bundle where it is partial, once they and the tiles are found to be what the
+        checkpoint covers: one signed over a damaged edge would contradict the one before, and is never taken back."""
+        number, offset = divmod(held.size, TILE_WIDTH)
+        edge = self.bundle(number, held.size) if offset else []
+        known = self.tile(0, number, held.size) if offset else b""
+        sound = b"".join(merkle.leaf_hash(entry) for entry in edge) == known
+        if not sound or merkle.tree_root(held.size, self.nodes(held.size)) != held.root:
+            raise EvidenceBroken(
+                f"The log's files do not give the root of its checkpoint at {held.size} entries.",
+                hint="Nothing was appended. Restore the log folder from a copy, then run duecare verify --all.",
+            )
+        return edge
+
+    def _write_entries(self, old: int, pending: list[bytes], files: _Durable) -> None:
+        number = old // TILE_WIDTH
+        for start in range(0, len(pending), TILE_WIDTH):
+            part = pending[start : start + TILE_WIDTH]
+            files.write(tile_path("entries", number + start // TILE_WIDTH, len(part)), pack(part))
+
+    def _write_hashes(self, old: int, hashes: list[bytes], files: _Durable) -> None:
+        level = 0
+        while hashes:
+            number, offset = divmod(old >> (TILE_HEIGHT * level), TILE_WIDTH)
+            if offset:
+                edge = self.tile(level, number, old)
+                hashes = [edge[at : at + merkle.HASH_SIZE] for at in range(0, len(edge), merkle.HASH_SIZE)] + hashes
+            full = []
+            for start in range(0, len(hashes), TILE_WIDTH):
+                part = hashes[start : start + TILE_WIDTH]
+                files.write(tile_path(str(level), number + start // TILE_WIDTH, len(part)), b"".join(part))
+                if len(part) == TILE_WIDTH:
+                    full.append(merkle.perfect_root(part))
+            hashes, level = full, level + 1
+
+    def _publish(self, checkpoint: Checkpoint) -> None:
+        self._replace("checkpoint", checkpoint.sign(self._key).data())
+
+    def _replace(self, name: str, data: bytes) -> None:
+        """Put ``data`` in the place of file ``name``; a reader, and a restart, find one or the other."""
+        temporary = self.folder / f"{name}.tmp"
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(self.folder / name)
+        _sync(self.folder)
+
+    def _clear(self, size: int) -> None:
+        """Remove what a killed append left beyond ``size`` entries."""
+        intent = self.folder / "appending"
+        if not intent.exists():
+            return
+        meant = int(intent.read_text(encoding="ascii"))
+        for kind, level, number in _tiles_between(size, meant):
+            reached = width_at(meant, level, number)
+            if reached > width_at(size, level, number):
+                (self.folder / tile_path(kind, number, reached)).unlink(missing_ok=True)
+        self._tiles.clear()
+        intent.unlink()
+
+    def _drop_outgrown(self, old: int, size: int) -> None:
+        """Remove the partial tiles whose full tile is there now (C2SP tlog-tiles, partial tiles)."""
+        for kind, level, number in _tiles_between(old, size):
+            if width_at(size, level, number) == TILE_WIDTH and width_at(old, level, number):
+                shutil.rmtree((self.folder / tile_path(kind, number, 1)).parent, ignore_errors=True)
+
+
+class _Durable:
+    """Files written together; all of them, and their folders, are on disk when the block ends."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._folders: set[Path] = set()
+        self._syncs: list[Future[None]] = []
+        # Waiting for the disk is left to other threads: hashing goes on meanwhile, and the journal takes many at once.
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="log-sync")
+
+    def __enter__(self) -> _Durable:
+        return self
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write ``data`` to ``path`` under the root."""
+        place = self._root / path
+        if place.parent not in self._folders:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            self._folders.add(place.parent)
+        descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        with contextlib.ExitStack() as closing:
+            closing.callback(os.close, descriptor)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            closing.pop_all()
+        self._syncs.append(self._threads.submit(_sync_and_close, descriptor))
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        self._threads.shutdown(wait=True)
+        if kind is not None:
+            return
+        for sync in self._syncs:
+            sync.result()
+        folders = {self._root}
+        for folder in self._folders:
+            folders.update(above for above in (folder, *folder.parents) if above.is_relative_to(self._root))
+        for folder in folders:
+            _sync(folder)
+
+
+def _tiles_between(old: int, new: int) -> Iterator[tuple[str, int, int]]:
+    """Kind, level and number of every tile and bundle that grows from ``old`` to ``new`` entries, farthest first."""
+    for kind, level in (("entries", 0), *((str(level), level) for level in range(levels(new)))):
+        first, last = (old >> (TILE_HEIGHT * level)) // TILE_WIDTH, ((new >> (TILE_HEIGHT * level)) - 1) // TILE_WIDTH
+        for number in range(last, first - 1, -1):
+            yield kind, level, number
+
+
+def _sync_and_close(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
