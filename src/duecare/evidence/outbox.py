@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import rfc8785
-from sqlalchemy import BigInteger, Integer, Text, bindparam, func, insert, select, update
+from sqlalchemy import BigInteger, Index, Integer, Text, bindparam, func, insert, select, text, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from duecare.clock import utc
@@ -38,7 +38,15 @@ class EvidenceEntry(Base):
     """One thing that was decided or done. ``leaf_index`` is its place in the log, null until it is sequenced."""
 
     __tablename__ = "evidence"
-    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - SQLAlchemy reads it so; ids are never used again
+    __table_args__ = (
+        Index(
+            "ix_evidence_waiting",
+            "id",
+            sqlite_where=text("leaf_index IS NULL"),
+            postgresql_where=text("leaf_index IS NULL"),
+        ),
+        {"sqlite_autoincrement": True},  # ids are never used again
+    )
 
     id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True)
     kind: Mapped[str] = mapped_column(Text)
