@@ -36,7 +36,7 @@ from duecare.errors import BadInput
 _HEAD = b"duecare pack 1\n"
 _RECORD = struct.Struct(">4sIIQ")
 _LENGTH = struct.Struct(">I")
-_LEVEL = 9
+_LEVEL = 6
 _LARGEST_PAGE = 1 << 28
 
 

@@ -204,7 +204,7 @@ def _read_list(name: str, table: Any) -> list[Row]:
     if missing:
         raise _MarkupError(f"its table has no single column {'、'.join(missing)}; it has {_listed(headings)}")
     places = [(field, headings.index(heading)) for field, heading in columns.items()]
-    dates = _date_fields(name)
+    dates = date_fields(name)
     values = []
     for line in lines:
         cells = [_text(cell) for cell in line]
@@ -254,7 +254,7 @@ def _read_basic(table: Any) -> list[Row]:
     if missing:
         raise _MarkupError(f"its table does not have {'、'.join(missing)}; it has {_listed(found)}")
     value = {field: found[heading] for field, heading in columns.items()}
-    for field in _date_fields("basic"):
+    for field in date_fields("basic"):
         value[field] = _day(value[field], columns[field])
     return [Row("", value)]
 
@@ -294,7 +294,8 @@ def _text(element: Any) -> str | None:
     return (" ".join(text.split()) or None) if text else None
 
 
-def _date_fields(name: str) -> tuple[str, ...]:
+def date_fields(name: str) -> tuple[str, ...]:
+    """The fields of a section that the page shows as dates."""
     if name in _DATES:
         return _DATES[name]
     dated = CATALOGUE[name].date_field
