@@ -13,7 +13,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint, text
+from sqlalchemy import JSON, ColumnElement, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from duecare.store.database import Base, Moment
@@ -277,7 +277,7 @@ class Delivery(Base):
 
     ``alert_id`` is none for a ``carrier``; ``digest_id`` is set on a carrier and on the deliveries it carries.
     ``claimed_by`` and ``claimed_until``: the worker that is sending it and until when it may. ``first_tried_at`` starts
-    the hours after which it is given up.
+    the hours after which it is given up. ``unanswered``: an attempt ended without an answer, so it may have arrived.
     """
 
     __tablename__ = "deliveries"
@@ -293,6 +293,7 @@ class Delivery(Base):
     created_at: Mapped[datetime] = mapped_column(Moment)
     next_at: Mapped[datetime] = mapped_column(Moment)
     first_tried_at: Mapped[datetime | None] = mapped_column(Moment)
+    unanswered: Mapped[bool] = mapped_column(default=False)
     claimed_by: Mapped[str | None] = mapped_column(String(64))
     claimed_until: Mapped[datetime | None] = mapped_column(Moment)
     last_error: Mapped[str] = mapped_column(Text, default="")
@@ -307,6 +308,14 @@ class Delivery(Base):
         _partial("ix_deliveries_given_up", "id", where="state = 'given_up'"),
         _partial("ix_deliveries_digest_id", "digest_id", where="digest_id IS NOT NULL"),
     )
+
+
+def may_have_been_told() -> ColumnElement[bool]:
+    """The deliveries whose recipient was told or may have been: all who must hear a correction. The rest can be stopped.
+
+    >>> select(Delivery).where(Delivery.alert_id == alert.id, may_have_been_told())  # doctest: +SKIP
+    """
+    return Delivery.state.in_((DeliveryState.SENT.value, DeliveryState.SENDING.value)) | Delivery.unanswered
 
 
 class Digest(Base):

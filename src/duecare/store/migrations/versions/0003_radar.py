@@ -168,6 +168,7 @@ def upgrade() -> None:
         sa.Column("created_at", _MOMENT, nullable=False),
         sa.Column("next_at", _MOMENT, nullable=False),
         sa.Column("first_tried_at", _MOMENT),
+        sa.Column("unanswered", sa.Boolean, nullable=False),
         sa.Column("claimed_by", sa.String(64)),
         sa.Column("claimed_until", _MOMENT),
         sa.Column("last_error", sa.Text, nullable=False),
