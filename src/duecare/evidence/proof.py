@@ -128,8 +128,8 @@ def parse_proof(data: bytes) -> Proof:
 def verify_bundle(document: bytes | Mapping[str, Any], public_key: VerifierKey) -> list[Check]:
     """Check a proof file (or the document in it) with nothing but the log's public key.
 
-    The checks are ``form``, ``signature``, ``inclusion`` and, with an older checkpoint, ``growth``; those that could not
-    be reached because an earlier one failed count as failed.
+    The checks are ``form``, ``signature``, ``inclusion`` and, with an older checkpoint, ``growth``. A broken form ends
+    them; under a checkpoint that is not genuine nothing counts as included.
     """
     try:
         proof = parse_proof(document if isinstance(document, bytes) else proof_bytes(document))

@@ -1,0 +1,167 @@
+"""``duecare verify``: is this proof genuine, is the entry in the log, did the log only grow?
+
+The rule of this module: it needs no network, no database and no trust in us: a file, a public key, and at most the
+log's own files.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+
+from duecare import settings
+from duecare.errors import BadInput, EvidenceBroken
+from duecare.evidence.audit import audit
+from duecare.evidence.check import Check, all_hold, answer
+from duecare.evidence.checkpoint import Checkpoint, Note, VerifierKey, open_checkpoint, read_key
+from duecare.evidence.proof import parse_proof, verify_bundle, verify_growth
+from duecare.evidence.tiles import LogReader
+
+
+def verify(
+    file: Annotated[
+        Path | None, typer.Argument(help="A proof file, or a checkpoint noted earlier.", show_default=False)
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Re-derive the whole log of the home; with FILE, also growth since it.")
+    ] = False,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="The log's public key (default: the home's own).", show_default=False)
+    ] = None,
+    home: Annotated[Path | None, typer.Option("--home", help="The home folder.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check a proof file or the whole log, from files alone.
+
+    A proof is checked for its signature, its place in the log and, where the home's log is at hand, that the log only
+    grew since. A checkpoint is compared with the home's log. Exit code 0: everything holds; 1: a check failed.
+
+    Example: duecare verify alert-17.proof.json
+    """
+    chosen = settings.load(home=home)
+    if file is None and not everything:
+        raise BadInput("There is nothing to verify.", hint="Name a proof or checkpoint file, or give --all.")
+    data = _read(file) if file is not None else None
+    public = read_key(key or chosen.home / "keys" / "log.pub")
+    entry: dict[str, Any] | None = None
+    if everything:
+        checks = _audit(chosen.home / "log", public, data, quiet=as_json)
+    else:
+        assert data is not None
+        log = LogReader(chosen.home / "log") if (chosen.home / "log" / "checkpoint").exists() else None
+        checks, entry = verify_file(data, public, log)
+    if as_json:
+        typer.echo(json.dumps(_document(file, public, checks, entry), ensure_ascii=False))
+    else:
+        _print(file, public, checks, entry, chosen.language)
+    if not all_hold(checks):
+        raise typer.Exit(1)
+
+
+def verify_file(data: bytes, public: VerifierKey, log: LogReader | None) -> tuple[list[Check], dict[str, Any] | None]:
+    """The checks of a proof or checkpoint file, and the entry that a genuine proof proves.
+
+    ``log`` is the log to compare with, where one is at hand. A log of another origin is not compared with.
+    """
+    if data.startswith(b"{"):
+        checks = verify_bundle(data, public)
+        if not all_hold(checks):
+            return checks, None
+        proof = parse_proof(data)
+        if log is not None and not any(check.name == "growth" for check in checks) and _same_origin(log, public):
+            checks.append(_grown(proof.checkpoint, public, log))
+        return checks, proof.entry
+    try:
+        noted = open_checkpoint(data, public)
+    except EvidenceBroken as error:
+        return [answer("form" if not _is_note(data) else "signature", False, error)], None
+    checks = [answer("form", True, "checkpoint"), answer("signature", True, f"{noted.origin}, {noted.size} entries")]
+    if log is None:
+        raise BadInput("There is no log here to compare the checkpoint with.", hint="Name its home with --home.")
+    return [*checks, _grown(data, public, log)], None
+
+
+def _grown(older: bytes, public: VerifierKey, log: LogReader) -> Check:
+    """Whether the log at hand stands unchanged since the (genuine) checkpoint ``older``."""
+    try:
+        now: Checkpoint = log.checkpoint(public)
+        then = open_checkpoint(older, public)
+        if then.size > now.size:
+            return answer("growth", False, f"the log here has {now.size} entries, the file speaks of {then.size}")
+        return verify_growth(older, now, log.consistency(then.size, now.size), public)
+    except EvidenceBroken as error:
+        return answer("growth", False, error)
+
+
+def _same_origin(log: LogReader, public: VerifierKey) -> bool:
+    try:
+        return Checkpoint.parse(Note.parse(log.note()).text).origin == public.name
+    except EvidenceBroken:
+        return True
+
+
+def _is_note(data: bytes) -> bool:
+    try:
+        Note.parse(data)
+    except EvidenceBroken:
+        return False
+    return True
+
+
+def _audit(folder: Path, public: VerifierKey, older: bytes | None, *, quiet: bool) -> list[Check]:
+    if not (folder / "checkpoint").exists():
+        raise BadInput(f"There is no log in {folder}.", hint="Name the home of a log with --home.")
+    if older is not None and older.startswith(b"{"):
+        try:
+            older = parse_proof(older).checkpoint
+        except EvidenceBroken as error:
+            return [answer("form", False, error)]
+    with Progress(console=Console(stderr=True), transient=True, disable=quiet) as progress:
+        task = progress.add_task("重新推算日志 / re-deriving the log", total=None)
+        return audit(folder, public, older, lambda done, total: progress.update(task, completed=done, total=total))
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read: {error.strerror}.", hint="Name a proof or checkpoint file.") from None
+
+
+def _document(
+    file: Path | None, public: VerifierKey, checks: list[Check], entry: dict[str, Any] | None
+) -> dict[str, Any]:
+    return {
+        "file": str(file) if file else None,
+        "key": str(public),
+        "holds": all_hold(checks),
+        "checks": [check.as_json() for check in checks],
+        "entry": entry,
+    }
+
+
+def _print(
+    file: Path | None, public: VerifierKey, checks: list[Check], entry: dict[str, Any] | None, language: str
+) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    zh = language == "zh"
+    console.print(f"\n[bold]{escape(str(file) if file else public.name)}[/]\n")
+    for check in checks:
+        mark, style = ("核", "bold green") if check.holds else ("疑", "bold red")
+        words, other = (check.meaning_zh, check.meaning_en) if zh else (check.meaning_en, check.meaning_zh)
+        console.print(f"  [{style}][{mark}]  {escape(words)}[/]".replace(f"[{mark}]", f"\\[{mark}]"))
+        console.print(f"        [dim]{escape(other)}[/]")
+        if check.detail:
+            console.print(f"        [dim]{escape(check.detail)}[/]")
+        console.print()
+    if entry is not None:
+        console.print(f"  {'记录内容' if zh else 'The entry'}: {escape(entry['kind'])} · {escape(entry['subject'])}")
+        console.print(f"  {entry['at']}  {escape(json.dumps(entry['body'], ensure_ascii=False))}\n")
+    key_words = "验证所用公钥" if zh else "Checked with the public key"
+    console.print(f"  [dim]{key_words} {escape(str(public))}[/]\n")
