@@ -311,7 +311,7 @@ class Delivery(Base):
 
 
 def may_have_been_told() -> ColumnElement[bool]:
-    """The deliveries whose recipient was told or may have been: all who must hear a correction. The rest can be stopped.
+    """The deliveries whose recipient was told or may have been: who must hear a correction. The rest can be stopped.
 
     >>> select(Delivery).where(Delivery.alert_id == alert.id, may_have_been_told())  # doctest: +SKIP
     """
