@@ -1,0 +1,45 @@
+"""All commands, in one place."""
+
+from __future__ import annotations
+
+import typer
+
+from duecare.cli import cases, company, demo, ingest, sources
+from duecare.cli.correct import correct
+from duecare.cli.deliver import deliver
+from duecare.cli.digest import digest
+from duecare.cli.policies import policies
+from duecare.cli.screen import screen
+from duecare.cli.verify import verify
+from duecare.cli.watch import watch
+
+app = typer.Typer(
+    name="duecare",
+    help="Data services with due care (注意义务): official registers, real differences, careful alerts, proof.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    add_completion=False,
+)
+app.add_typer(sources.app, name="sources")
+app.command()(ingest.ingest)
+app.command()(ingest.crawl)
+app.command()(ingest.reread)
+app.command()(company.changes)
+app.command()(company.company)
+app.command()(company.search)
+app.command()(demo.demo)
+app.command()(cases.cases)
+for name, command in (
+    ("screen", screen),
+    ("watch", watch),
+    ("deliver", deliver),
+    ("digest", digest),
+    ("correct", correct),
+    ("verify", verify),
+    ("policies", policies),
+):
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name=name)(command)

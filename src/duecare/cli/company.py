@@ -1,0 +1,190 @@
+"""``duecare company``, ``changes`` and ``search``: what is known."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from duecare.cli.output import (
+    HomeOption,
+    JsonOption,
+    console,
+    moment,
+    plain,
+    print_json,
+    print_json_line,
+    say,
+    table,
+)
+from duecare.clock import end_of_day, parse_day, parse_moment
+from duecare.errors import BadInput, UnknownName, UseError
+from duecare.settings import load
+from duecare.store.home import Home
+
+_SHOWN = (
+    "entity", "section", "key", "kind", "before", "after", "effective_on", "not_before", "not_after", "source", "batch",
+    "moved", "late", "id",
+)  # fmt: skip
+_STATES = {
+    "read": "",
+    "empty": "已读取, 无记录 (read, none)",
+    "not_read": "未读取 (not read)",
+    "unreadable": "无法解析 (unreadable)",
+}
+
+
+def changes(
+    source: Annotated[str | None, typer.Option(help="Only of this source.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only those first seen on or after this day or time.")] = None,
+    kind: Annotated[str | None, typer.Option(help="event, first_observation, correction or lapse.")] = None,
+    entity: Annotated[str | None, typer.Option(help="Only of this company.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many for a person; 0: all.")] = 50,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the changes, oldest first: what differs, of what kind, and in which window it was seen.
+
+    Example: duecare changes --source us-sec-issuers-history --since 2025-02-28 --kind event --json
+    """
+    from duecare.registers.changes import KINDS, query
+    from duecare.registers.tables import known_sources
+
+    if kind is not None and kind not in KINDS:
+        raise BadInput(f"{kind!r} is not a kind of change.", hint=f"Kinds: {', '.join(KINDS)}.")
+    moment_since = parse_moment(since) if since else None
+    with Home(load(home=home)) as opened:
+        if source is not None:
+            from duecare.registers.catalogue import all_adapters
+
+            with opened.database.session() as session:
+                known = known_sources(session)
+            if source not in known and source not in (installed := all_adapters(opened)):
+                raise UnknownName("source", source, sorted(installed))
+        found = query(opened, source=source, since=moment_since, kind=kind, entity=entity)
+        if as_json:
+            for change in found:
+                print_json_line(_change_json(change))
+            return
+        rows = table("seen in", "source", "company", "section", "kind", "register's date", "what")
+        number = 0
+        for number, change in enumerate(found, 1):
+            if limit and number > limit:
+                continue
+            rows.add_row(
+                f"({moment(change['not_before']) or 'never read'}, {moment(change['not_after'])}]",
+                plain(change["source"]),
+                plain(change["entity"]),
+                plain(change["section"]),
+                change["kind"].replace("_", " "),
+                str(change["effective_on"] or "日期不详"),
+                plain(_difference(change)),
+            )
+    if number:
+        console.print(rows)
+    say(f"{number:,} changes{f', the first {limit} shown; --limit 0 shows all' if limit and number > limit else ''}.")
+
+
+def company(
+    code: Annotated[str, typer.Argument(help="The company's code: USCC, LEI, CIK, company number.")],
+    as_of: Annotated[str | None, typer.Option(help="What was true on this day.")] = None,
+    known_at: Annotated[str | None, typer.Option(help="What had been seen by this day or time.")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is known of a company, each fact with its source, the register's date, and when it was first seen.
+
+    Example: duecare company 0000320193 --known-at 2024-07-04
+    """
+    from duecare.registers.company import company as look_up
+
+    day = parse_day(as_of) if as_of else None
+    until = None
+    if known_at:
+        until = end_of_day(parse_day(known_at)) if len(known_at) == 10 else parse_moment(known_at)
+    with Home(load(home=home)) as opened:
+        try:
+            found = look_up(opened, code.strip(), as_of=day, known_at=until)
+        except UnknownName:
+            raise UseError(
+                f"Nothing is known of company {code!r}{f' by {known_at}' if known_at else ''}.",
+                hint=f"`duecare search {code}` looks for names and codes.",
+            ) from None
+    if as_json:
+        print_json(found)
+        return
+    say(f"[bold]{plain(found['name'] or code)}[/]  {plain(code)}")
+    for source in found["sources"]:
+        stale = "  [yellow]! 已过期 stale[/]" if source["stale"] else ""
+        say(f"\n[bold]{plain(source['title'])}[/] · 最近核对 last read {moment(source['last_read'])}{stale}")
+        for name, section in source["sections"].items():
+            _say_section(name, section)
+    for item in found["disagreements"]:
+        say(f"\n[yellow]! 来源不一致 sources disagree[/] on {item['field']}: " + plain(item["values"]))
+
+
+def search(
+    text: Annotated[str, typer.Argument(help="A name, a part of one, or a code.")],
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find companies by present or former name, or by code.
+
+    Example: duecare search 小额贷款
+    """
+    from duecare.registers.search import search as find
+
+    with Home(load(home=home)) as opened:
+        hits = find(opened, text, limit)
+    if as_json:
+        print_json([hit.as_json() for hit in hits])
+    elif not hits:
+        say(f"No company has {plain(text)!r} in its name or code.")
+    else:
+        rows = table("code", "name", "source")
+        for hit in hits:
+            rows.add_row(
+                plain(hit.entity), plain(hit.name) + (" (曾用名 former)" if hit.former else ""), plain(hit.source)
+            )
+        console.print(rows)
+
+
+def _change_json(change: dict[str, Any]) -> dict[str, Any]:
+    made = {name: change[name] for name in _SHOWN}
+    for name in ("before", "after"):
+        made[name] = json.loads(made[name]) if made[name] is not None else None
+    return made
+
+
+def _difference(change: dict[str, Any]) -> str:
+    before, after = (json.loads(change[name]) if change[name] else {} for name in ("before", "after"))
+    if not before or not after:
+        shown = after or before
+        text = "; ".join(f"{name} {value}" for name, value in shown.items())
+        return text if after else f"no longer shown: {text}"
+    fields = [name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)]
+    return "; ".join(f"{name}: {before.get(name, '∅')} → {after.get(name, '∅')}" for name in fields)
+
+
+def _say_section(name: str, section: dict[str, Any]) -> None:
+    state = _STATES[section["state"]]
+    if section["state"] in ("not_read", "empty") and not section["former"]:
+        say(f"  [bold]{name}[/]  [dim]{state}[/]")
+        return
+    problem = f"[yellow]{state}[/] {plain(section['note'] or '')}" if state else ""
+    say(f"  [bold]{name}[/]  {problem}")
+    for fact in section["facts"]:
+        disputed = "  [red]疑 异议处理中 disputed[/]" if fact["disputed"] else ""
+        say(f"    {plain('; '.join(f'{field} {value}' for field, value in fact['value'].items()))}{disputed}")
+        date = f"登记 {fact['effective_on']}" if fact["effective_on"] else "登记日期不详"
+        say(
+            f"    [dim]{date} · 首次发现 {moment(fact['first_observed'])} · 最近确认 {moment(fact['last_observed'])} · "
+            f"snapshot {fact['snapshot'][:12]}[/]"
+        )
+    for fact in section["former"]:
+        say(
+            f"    [dim]来源不再展示 no longer shown since {moment(fact['gone_since'])}: "
+            f"{plain('; '.join(f'{field} {value}' for field, value in fact['value'].items()))}[/]"
+        )

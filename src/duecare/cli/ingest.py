@@ -1,0 +1,149 @@
+"""``duecare ingest``, ``crawl`` and ``reread``: the ways in for data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from duecare.cli.output import HomeOption, JsonOption, moment, plain, print_json, print_json_line, say, working
+from duecare.clock import parse_moment
+from duecare.errors import BadInput
+from duecare.registers.batches import Outcome
+from duecare.settings import load
+from duecare.store.home import Home
+
+
+def ingest(
+    source: Annotated[str, typer.Argument(help="Name of the source; `duecare sources` lists them.")],
+    files: Annotated[list[Path], typer.Argument(help="Files as published.", metavar="FILE...")],
+    observed_at: Annotated[
+        str | None,
+        typer.Option(help="When the file was received, if not the day in its name (2025-02-27 or an ISO time)."),
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read files of a source: snapshots are kept, facts updated, changes found. Each file is one batch.
+
+    Example: duecare ingest us-sec-issuers-history 2025-02-27.csv 2025-02-28.csv
+    """
+    from duecare.registers.catalogue import adapter_for
+    from duecare.registers.ingest import ingest_file
+
+    at = parse_moment(observed_at) if observed_at else None
+    held = False
+    with Home(load(home=home)) as opened:
+        adapter = adapter_for(opened, source)
+        missing = [path for path in files if not path.is_file()]
+        if missing:
+            raise BadInput(f"There is no file {missing[0]}.", hint="Nothing was read.")
+        for path in files:
+            with working(f"Ingesting {path.name}") as step:
+                outcome = ingest_file(opened, adapter, path, at, step)
+            held = held or outcome.state == "held"
+            if as_json:
+                print_json_line({"file": str(path), **outcome.as_json()})
+            else:
+                _say_outcome(path.name, outcome)
+    if held:
+        raise typer.Exit(1)
+
+
+def crawl(
+    source: Annotated[str, typer.Argument(help="Name of a source that is read page by page.")],
+    site: Annotated[str, typer.Option(help="Address of the site, such as http://127.0.0.1:8080.")],
+    codes: Annotated[list[str] | None, typer.Argument(help="Company codes.", metavar="CODE...")] = None,
+    codes_from: Annotated[Path | None, typer.Option(help="File with one code a line.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Requests a second, where the site allows more or less than declared.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch company pages politely (robots.txt, rate) and read them as one batch.
+
+    Example: duecare crawl cn-national-register --site http://127.0.0.1:8080 91500000MA5U0000X0
+    """
+    from duecare.registers.adapter import PageAdapter
+    from duecare.registers.catalogue import adapter_for
+    from duecare.registers.crawl import Crawler
+    from duecare.registers.ingest import ingest_pages
+    from duecare.registers.sources import RatePolicy
+
+    wanted = list(codes or [])
+    if codes_from:
+        if not codes_from.is_file():
+            raise BadInput(f"There is no file {codes_from}.", hint="Give a file with one code a line.")
+        wanted += [line.strip() for line in codes_from.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not wanted:
+        raise BadInput("There is nothing to crawl.", hint="Give company codes, or --codes-from FILE.")
+    with Home(load(home=home)) as opened:
+        adapter = adapter_for(opened, source)
+        if not isinstance(adapter, PageAdapter):
+            raise BadInput(f"{source} is read from files, not pages.", hint=f"duecare ingest {source} FILE")
+        if rate:
+            adapter.source = replace(adapter.source, rate=RatePolicy(max(1, round(rate)), 1.0, 8))
+        folder = opened.path / "incoming"
+        folder.mkdir(exist_ok=True)
+        with (
+            working("Crawling") as step,
+            Crawler(adapter, site, opened.settings.user_agent, folder) as crawler,
+        ):
+            result = crawler.crawl(wanted, lambda done: step(f"{done} of {len(wanted)} pages"))
+            outcome = ingest_pages(opened, adapter, result.pages, step)
+        result.pages.unlink(missing_ok=True)
+    if as_json:
+        print_json(
+            {**outcome.as_json(), "fetched": result.fetched, "failed": [list(map(str, f)) for f in result.failed]}
+        )
+    else:
+        say(f"Fetched {result.fetched} pages, {len(result.failed)} failed.")
+        _say_outcome(site, outcome)
+    if outcome.state == "held" or result.failed:
+        raise typer.Exit(1)
+
+
+def reread(
+    source: Annotated[str, typer.Argument(help="Name of the source.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read the stored snapshots again with the present parser. Dates first observations back; makes no news.
+
+    Example: duecare reread cn-national-register
+    """
+    from duecare.registers import fold
+    from duecare.registers.catalogue import adapter_for
+    from duecare.registers.ingest import stage_arrival
+
+    with Home(load(home=home)) as opened:
+        adapter = adapter_for(opened, source)
+        with working("Rereading") as step, opened.writing("lake", wait=600):
+            outcome = fold.reread(opened, adapter, stage_arrival, step)
+    if outcome is None:
+        raise BadInput(f"Nothing of {source} is stored.", hint=f"duecare ingest {source} FILE")
+    if as_json:
+        print_json(outcome.as_json())
+    elif outcome.state == "known":
+        say(f"All snapshots of {plain(source)} have been read with parser {plain(adapter.version)} already.")
+    else:
+        _say_outcome(source, outcome)
+
+
+def _say_outcome(name: str, outcome: Outcome) -> None:
+    title = f"[bold]{plain(name)}[/] · received {moment(outcome.observed_at)} · batch {outcome.batch[:8]}"
+    if outcome.state == "known":
+        say(f"{title}: known already, nothing to do.")
+        return
+    if outcome.state in ("held", "rejected"):
+        say(f"{title}: [yellow]{outcome.state}[/]. {plain(outcome.reason)}")
+        say(f"  Look at it, then: duecare screen release {outcome.batch[:8]} --by NAME --reason WHY")
+        return
+    found = ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in sorted(outcome.changes.items()))
+    late = " It is older than what was held: it found its place, and makes no news." if outcome.late else ""
+    say(f"{title}: {outcome.rows:,} rows; {found or 'no change'}.{late}")
+    if outcome.rejects:
+        say(f"  [yellow]{outcome.rejects:,} rows set aside[/]: {plain(outcome.rejects_file)}")

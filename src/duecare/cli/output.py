@@ -1,0 +1,91 @@
+"""How commands print: for a person by default, JSON with ``--json``; progress and errors go to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from duecare.errors import DuecareError, Forbidden
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", help="Folder where everything lives (default: DUECARE_HOME or ~/.duecare).")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def print_json(value: Any) -> None:
+    """``value`` as one JSON document, Chinese as it is."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=_plain) + "\n")
+
+
+def print_json_line(value: Any) -> None:
+    """``value`` on one line."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
+
+
+def say(text: str = "") -> None:
+    """A line for a person; ``text`` may carry markup."""
+    console.print(text)
+
+
+def table(*columns: str) -> Table:
+    """A plain table: hairlines, no box."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def plain(text: object) -> str:
+    """``text`` without meaning as markup."""
+    return escape(str(text))
+
+
+def moment(at: datetime | str | None) -> str:
+    """A moment for a person: the minute, in UTC; midnight is a day."""
+    if at is None:
+        return ""
+    if isinstance(at, str):
+        at = datetime.fromisoformat(at)
+    return f"{at:%Y-%m-%d}" if (at.hour, at.minute, at.second) == (0, 0, 0) else f"{at:%Y-%m-%d %H:%M}"
+
+
+@contextmanager
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """Show what long work is doing, on standard error; call the result with each step."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True) as progress:
+        task = progress.add_task(what)
+        yield lambda step: progress.update(task, description=f"{what}: {step}")
+
+
+def fail(error: DuecareError) -> None:
+    """Say what is wrong and what would be right."""
+    errors.print(f"[bold red]error:[/] {plain(error.message)}")
+    if isinstance(error, Forbidden):
+        for reason in error.reasons:
+            errors.print(f"  {plain(reason)}")
+    if error.hint:
+        errors.print(f"  {plain(error.hint)}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")

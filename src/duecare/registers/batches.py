@@ -1,0 +1,156 @@
+"""Batches: one file, crawl or re-reading, applied whole or not at all.
+
+The rule of this module: the lake is written first and declared true in the database's one transaction; whatever a killed
+process leaves in between does not exist, and doing the same again is harmless.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from duecare.errors import UnknownName
+from duecare.evidence.outbox import record
+from duecare.registers.models import Batch, BatchCount
+from duecare.registers.reading import Stage
+from duecare.registers.tables import Tables
+from duecare.store.home import Home
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What came in. ``snapshot`` is the SHA-256 of the bytes, ``observed_at`` when they were received (UTC)."""
+
+    source: str
+    kind: str
+    snapshot: str
+    filename: str
+    observed_at: datetime
+    parser: str
+
+    @property
+    def id(self) -> str:
+        """The batch's name: the same bytes of the same moment read by the same parser are the same batch."""
+        parts = (self.source, self.kind, self.snapshot, self.observed_at.isoformat(), self.parser)
+        return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an arrival. ``state``: ``committed``, ``held``, ``known`` (it was here already)."""
+
+    batch: str
+    source: str
+    state: str
+    observed_at: datetime
+    rows: int
+    rejects: int
+    rejects_file: str
+    changes: dict[str, int]
+    reason: str = ""
+    late: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {**self.__dict__, "observed_at": self.observed_at.isoformat()}
+
+
+def find(session: Session, batch: str) -> Batch:
+    """The batch whose name is or starts with ``batch``. Raises ``UnknownName``."""
+    rows = list(session.execute(select(Batch).where(Batch.id.startswith(batch, autoescape=True))).scalars())
+    if len(rows) != 1:
+        recent = session.execute(select(Batch.id).order_by(Batch.seq.desc()).limit(12)).scalars()
+        raise UnknownName("batch", batch, list(recent))
+    return rows[0]
+
+
+def next_seq(session: Session) -> int:
+    """The number of the next batch, in the order of recording."""
+    return (session.execute(select(func.max(Batch.seq))).scalar() or 0) + 1
+
+
+def last_parser(session: Session, source: str) -> str | None:
+    """The parser version of the newest batch of ``source``."""
+    return session.execute(
+        select(Batch.parser)
+        .where(Batch.source == source, Batch.state == "committed")
+        .order_by(Batch.seq.desc())
+        .limit(1)
+    ).scalar()
+
+
+def shortfall(home: Home, tables: Tables, stage: Stage, floor: float) -> str:
+    """Why ``stage`` covers too little to close anything, or ``""``.
+
+    A list that suddenly holds less than ``floor`` of what is held is more likely cut short than true; the peers that
+    took an empty read for "all gone" closed every record they had.
+    """
+    if floor <= 0:
+        return ""
+    for item in stage.sections:
+        if item.coverage.value == "additions":
+            continue
+        name = item.section.name
+        listed = (
+            f"AND entity IN (SELECT entity FROM {stage.reads} WHERE section = '{name}' AND state IN ('read', 'empty'))"
+            if item.coverage.value == "listed"
+            else ""
+        )
+        row = home.lake.connection.execute(
+            f"""SELECT (SELECT count(*) FROM {tables.scan("held")} WHERE section = '{name}' {listed}),
+                       (SELECT count(*) FROM {item.hashes})"""
+        ).fetchone()
+        held, read = row or (0, 0)
+        if held >= 20 and read < floor * held:
+            return (
+                f"Section {name} has {read:,} rows where {held:,} are held: under the floor of {floor:.0%}. "
+                "Nothing was closed."
+            )
+    return ""
+
+
+def record_batch(
+    session: Session,
+    arrival: Arrival,
+    *,
+    state: str,
+    at: datetime,
+    late: bool,
+    sections: dict[str, Any],
+    counts: dict[str, Any],
+    reason: str = "",
+    screened: bool = False,
+) -> Batch:
+    """Add the batch's row (in place of a held one of the same name)."""
+    existing = session.get(Batch, arrival.id)
+    batch = existing or Batch(id=arrival.id, seq=next_seq(session))
+    batch.source, batch.kind, batch.state, batch.late = arrival.source, arrival.kind, state, late
+    batch.observed_at, batch.recorded_at, batch.parser = arrival.observed_at, at, arrival.parser
+    batch.snapshot, batch.filename, batch.sections = arrival.snapshot, arrival.filename, sections
+    batch.counts, batch.reason, batch.screened = counts, reason, screened
+    if existing is None:
+        session.add(batch)
+        session.flush()
+    if state == "held":
+        body = {"batch": batch.id, "source": batch.source, "snapshot": batch.snapshot, "reason": reason}
+        record(session, "batch:hold", batch.id, body, at)
+    return batch
+
+
+def count_changes(home: Home, session: Session, batch: str, source: str, table: str) -> dict[str, dict[str, int]]:
+    """Count the changes in ``table`` for the radar's baseline; returns section → kind → changes."""
+    rows = home.lake.connection.execute(
+        f"SELECT section, kind, count(*), count(DISTINCT entity) FROM {table} GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    counted: dict[str, dict[str, int]] = {}
+    for section, kind, changes, entities in rows:
+        counted.setdefault(section, {})[kind] = changes
+        session.add(
+            BatchCount(batch_id=batch, source=source, section=section, kind=kind, changes=changes, entities=entities)
+        )
+    return counted

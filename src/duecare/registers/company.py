@@ -1,0 +1,233 @@
+"""What is known of one company, for any past moment on either time axis.
+
+The rule of this module: no bare fact. Each stands with its source, the register's own date, and when we saw it; two
+sources that disagree are both shown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from duecare.clock import end_of_day
+from duecare.errors import UnknownName
+from duecare.registers.catalogue import all_adapters
+from duecare.registers.models import Batch, Dispute
+from duecare.registers.tables import WHOLE, Tables, known_sources
+from duecare.store.home import Home
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing that a source says of an entity.
+
+    ``effective_on`` is the register's own date or none. ``first_observed`` is the first snapshot that shows it,
+    ``not_before`` the last read without it (none: never read before), ``last_observed`` the last read that shows it.
+    ``gone_since`` is the first read that no longer shows it. ``recorded_at`` is when we wrote it down.
+    """
+
+    source: str
+    entity: str
+    section: str
+    key: str
+    value: dict[str, str]
+    effective_on: date | None
+    first_observed: datetime
+    not_before: datetime | None
+    last_observed: datetime | None
+    gone_since: datetime | None
+    snapshot: str
+    batch: str
+    recorded_at: datetime | None
+    disputed: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``--json``; times in ISO 8601."""
+        return {name: _text(value) for name, value in self.__dict__.items()}
+
+
+def company(home: Home, entity: str, *, as_of: date | None = None, known_at: datetime | None = None) -> dict[str, Any]:
+    """All that is known of ``entity``: by source and section, with its reads, facts and disagreements.
+
+    ``known_at`` shows what the snapshots received up to then say; ``as_of`` what was true on that day as far as the
+    register's own dates, or else our observations, tell. Raises ``UnknownName``.
+    """
+    with home.database.session() as session:
+        names = known_sources(session)
+        tables = {name: Tables(home, name, session) for name in names}
+        disputes = {
+            (row.source, row.section, row.key)
+            for row in session.execute(
+                select(Dispute).where(Dispute.entity == entity, Dispute.closed_at.is_(None))
+            ).scalars()
+        }
+        until = known_at or home.clock.now() + timedelta(days=1)
+        found = {}
+        for name, table in tables.items():
+            facts = _facts(home, session, table, entity, until, disputes)
+            if facts:
+                found[name] = (facts, _reads(home, table, entity, until))
+    if not found:
+        raise UnknownName("company", entity, [])
+    adapters = all_adapters(home)
+    sources = []
+    for name, (facts, reads) in found.items():
+        if as_of is not None:
+            facts = _as_of(facts, as_of)
+        adapter = adapters.get(name)
+        sections = _sections(facts, reads, [section.name for section in adapter.sections] if adapter else [])
+        last = max((read["last_read"] for read in reads.values() if read["last_read"]), default=None)
+        stale = bool(adapter and last and home.clock.now() - last > adapter.source.fresh_for)
+        sources.append(
+            {
+                "source": name,
+                "title": adapter.source.title_zh if adapter else name,
+                "last_read": _text(last),
+                "stale": stale,
+                "sections": sections,
+            }
+        )
+    return {
+        "entity": entity,
+        "name": _name(facts for facts, _ in found.values()),
+        "as_of": _text(as_of),
+        "known_at": _text(known_at),
+        "sources": sources,
+        "disagreements": _disagreements(facts for facts, _ in found.values()),
+    }
+
+
+def names(home: Home, source: str, entities: Iterable[str]) -> dict[str, str]:
+    """The present name of each of ``entities`` in ``source``; those without one are left out."""
+    import pyarrow as pa
+
+    wanted = pa.table({"entity": pa.array(list(entities), pa.string())})
+    cursor = home.lake.connection.cursor()
+    cursor.register("wanted_names", wanted)
+    rows = cursor.execute(
+        f"""SELECT entity, arg_max(json_extract_string(value, '$.name'), first_observed)
+        FROM {Tables(home, source).scan("facts")} SEMI JOIN wanted_names USING (entity)
+        WHERE section = 'basic' AND value IS NOT NULL GROUP BY ALL"""
+    ).fetchall()
+    return {entity: name for entity, name in rows if name}
+
+
+def _facts(
+    home: Home, session: Session, tables: Tables, entity: str, until: datetime, disputes: set[tuple[str, str, str]]
+) -> list[Fact]:
+    rows = (
+        home.lake.connection.cursor()
+        .execute(
+            f"""WITH versions AS (
+            SELECT *, lead(first_observed) OVER (PARTITION BY section, key ORDER BY first_observed) AS ended
+            FROM {tables.scan("facts")} WHERE entity = ? AND first_observed <= ?),
+        reads AS (SELECT section, observed_at FROM {tables.scan("reads")}
+                  WHERE entity IN (?, '{WHOLE}') AND observed_at <= ? AND state IN ('read', 'empty'))
+        SELECT v.section, v.key, v.value, v.effective_on, v.first_observed, v.not_before, v.ended, v.snapshot, v.batch,
+               (SELECT max(r.observed_at) FROM reads r WHERE r.section = v.section
+                AND r.observed_at >= v.first_observed AND (v.ended IS NULL OR r.observed_at < v.ended))
+        FROM versions v WHERE v.value IS NOT NULL ORDER BY v.section, v.key, v.first_observed""",
+            [entity, until, entity, until],
+        )
+        .fetchall()
+    )
+    recorded: dict[str, datetime] = {}
+    batches = {row[8] for row in rows}
+    if batches:
+        recorded = {
+            batch: at
+            for batch, at in session.execute(select(Batch.id, Batch.recorded_at).where(Batch.id.in_(batches))).tuples()
+        }
+    return [
+        Fact(
+            tables.source, entity, section, key, json.loads(value), effective_on, first, before, last, ended, snapshot,
+            batch, recorded.get(batch), bool({(tables.source, section, key), (tables.source, section, "")} & disputes),
+        )
+        for section, key, value, effective_on, first, before, ended, snapshot, batch, last in rows
+    ]  # fmt: skip
+
+
+def _reads(home: Home, tables: Tables, entity: str, until: datetime) -> dict[str, dict[str, Any]]:
+    rows = (
+        home.lake.connection.cursor()
+        .execute(
+            f"""SELECT section, arg_max(state, (observed_at, seq)), arg_max(note, (observed_at, seq)),
+               max(observed_at) FILTER (state IN ('read', 'empty')), max(observed_at)
+        FROM {tables.scan("reads")} WHERE entity IN (?, '{WHOLE}') AND observed_at <= ? GROUP BY ALL""",
+            [entity, until],
+        )
+        .fetchall()
+    )
+    return {
+        section: {"state": state, "note": note, "last_read": readable, "last_tried": tried}
+        for section, state, note, readable, tried in rows
+    }
+
+
+def _as_of(facts: list[Fact], day: date) -> list[Fact]:
+    """Of each key, the last version that began by ``day``: by the register's date where it gives one, else by ours."""
+    chosen: dict[tuple[str, str], Fact] = {}
+    for fact in facts:
+        began = fact.effective_on <= day if fact.effective_on else fact.first_observed <= end_of_day(day)
+        if began:
+            chosen[fact.section, fact.key] = fact
+    return [
+        fact
+        for fact in chosen.values()
+        if fact.gone_since is None or fact.effective_on or fact.gone_since > end_of_day(day)
+    ]
+
+
+def _sections(facts: list[Fact], reads: dict[str, dict[str, Any]], declared: list[str]) -> dict[str, dict[str, Any]]:
+    """Section → its state (read, empty, unreadable, not_read), when it was last read, its facts and former facts."""
+    present = {fact.section for fact in facts}
+    ordered = [*declared, *sorted((present | set(reads)) - set(declared))]
+    made: dict[str, dict[str, Any]] = {}
+    for name in ordered:
+        read = reads.get(name)
+        own = [fact for fact in facts if fact.section == name]
+        current = [fact.as_json() for fact in own if fact.gone_since is None]
+        state = read["state"] if read else "not_read"
+        if state == "read" and not current:
+            state = "empty"
+        made[name] = {
+            "state": state,
+            "note": read["note"] if read else None,
+            "last_read": _text(read["last_read"]) if read else None,
+            "facts": current,
+            "former": [fact.as_json() for fact in own if fact.gone_since is not None],
+        }
+    return made
+
+
+def _name(groups: Iterable[list[Fact]]) -> str | None:
+    for facts in groups:
+        basics = [fact for fact in facts if fact.section == "basic" and fact.value.get("name")]
+        if basics:
+            return max(basics, key=lambda fact: (fact.gone_since is None, fact.first_observed)).value["name"]
+    return None
+
+
+def _disagreements(groups: Iterable[list[Fact]]) -> list[dict[str, Any]]:
+    """Fields of ``basic`` on which the present facts of two sources differ; both are kept, neither wins here."""
+    said: dict[str, dict[str, str]] = {}
+    for facts in groups:
+        for fact in facts:
+            if fact.section == "basic" and fact.gone_since is None:
+                for field, value in fact.value.items():
+                    said.setdefault(field, {})[fact.source] = value
+    return [
+        {"section": "basic", "field": field, "values": values}
+        for field, values in said.items()
+        if len(set(values.values())) > 1
+    ]
+
+
+def _text(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, (date, datetime)) else value

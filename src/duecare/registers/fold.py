@@ -1,0 +1,281 @@
+"""Older snapshots that arrive late, and stored snapshots that are read again: the facts are folded anew from the reads.
+
+A value is a *run* of consecutive reads that show it. Inserting a read, or replacing it by what a better parser makes of
+the same bytes, changes only the runs that touch it; so the facts are the same whatever order the snapshots came in.
+
+The rule of this module: it makes no news. What it finds is dated to the snapshot that shows it and marked late, and
+nothing late is ever alerted (case 1: the liquidation members stood in the snapshot of 20 February 2019).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from sqlalchemy import select
+
+from duecare.registers.adapter import Adapter
+from duecare.registers.batches import Arrival, Outcome, count_changes, next_seq, record_batch
+from duecare.registers.models import Batch
+from duecare.registers.reading import Stage, open_workshop
+from duecare.registers.tables import WHOLE, Tables
+from duecare.store.home import Home
+
+Stager = Callable[[Home, Adapter, Arrival, str], tuple[Stage, int, str]]
+_READABLE = "state IN ('read', 'empty')"
+
+
+def is_late(home: Home, tables: Tables, made: Stage) -> bool:
+    """Whether anything that ``made`` read had been read at the same moment or later already."""
+    row = home.lake.connection.execute(
+        f"""SELECT count(*) FROM (SELECT DISTINCT section, entity, observed_at FROM {made.reads} WHERE {_READABLE}) m
+        JOIN (SELECT section, entity, max(observed_at) AS latest FROM {tables.scan("reads")} WHERE {_READABLE}
+              GROUP BY ALL) r
+          ON r.section = m.section AND r.entity = m.entity AND r.latest >= m.observed_at"""
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def write_reads(home: Home, tables: Tables, made: Stage, batch: str, parser: str) -> None:
+    """Add what ``made`` read to the table of reads."""
+    with home.database.session() as session:
+        seq = next_seq(session)
+    tables.write(
+        "reads",
+        [
+            f"""SELECT '{batch}' AS batch, {seq}::bigint AS seq, entity, section, coverage, state, note, observed_at,
+            '{parser}' AS parser, snapshot FROM {made.reads}"""
+        ],
+    )
+
+
+def insert(home: Home, tables: Tables, made: Stage, batch: str, parser: str) -> None:
+    """Fold a late snapshot in; leaves the changes that nobody had seen in ``work.final_changes``."""
+    _open_incoming(home)
+    _take_in(home, made)
+    write_reads(home, tables, made, batch, parser)
+    _refold(home, tables, batch, "source")
+
+
+def reread(
+    home: Home, adapter: Adapter, stager: Stager, progress: Callable[[str], None] = lambda step: None
+) -> Outcome | None:
+    """Read every stored snapshot of the adapter's source again with its present version.
+
+    Dates first observations back to the oldest snapshot that shows the fact, and makes no news. Returns ``None`` where
+    nothing is stored. The caller holds the right to write the lake.
+    """
+    source = adapter.source.name
+    with home.database.session() as session:
+        stored = [
+            Arrival(row.source, row.kind, row.snapshot, row.filename, row.observed_at, adapter.version)
+            for row in session.execute(
+                select(Batch)
+                .where(Batch.source == source, Batch.state == "committed", Batch.kind != "reread")
+                .order_by(Batch.observed_at, Batch.seq)
+            ).scalars()
+        ]
+        if not stored:
+            return None
+        digest = hashlib.sha256("\x1f".join(arrival.snapshot for arrival in stored).encode()).hexdigest()
+        arrival = Arrival(source, "reread", digest, "", stored[-1].observed_at, adapter.version)
+        if session.get(Batch, arrival.id) is not None:
+            return Outcome(arrival.id, source, "known", arrival.observed_at, 0, 0, "", {})
+    open_workshop(home.lake.connection)
+    _open_incoming(home)
+    tables = Tables(home, source)
+    for index, item in enumerate(stored):
+        progress(f"reading snapshot {index + 1} of {len(stored)} again ({item.observed_at:%Y-%m-%d})")
+        made, _, _ = stager(home, adapter, item, f"r{index}_")
+        _take_in(home, made)
+    with home.database.session() as session:
+        seq = next_seq(session)
+    tables.write(
+        "reads",
+        [
+            f"""SELECT '{arrival.id}' AS batch, {seq}::bigint AS seq, entity, section, coverage, state, note,
+            observed_at, '{adapter.version}' AS parser, snapshot FROM work.incoming_reads"""
+        ],
+    )
+    progress("folding")
+    _refold(home, tables, arrival.id, "parser")
+    with home.database.session() as session:
+        record_batch(
+            session,
+            arrival,
+            state="committed",
+            at=home.clock.now(),
+            late=True,
+            sections={},
+            counts={},
+        )
+        counted = count_changes(home, session, arrival.id, source, "work.final_changes")
+        session.get_one(Batch, arrival.id).counts = {"changes": counted, "snapshots": len(stored)}
+        tables.declare(session)
+    totals: dict[str, int] = {}
+    for kinds in counted.values():
+        for kind, number in kinds.items():
+            totals[kind] = totals.get(kind, 0) + number
+    return Outcome(arrival.id, source, "committed", arrival.observed_at, 0, 0, "", totals, late=True)
+
+
+def _open_incoming(home: Home) -> None:
+    run = home.lake.connection.execute
+    run(
+        """CREATE TABLE work.incoming (section VARCHAR, entity VARCHAR, key VARCHAR, hash BIGINT, value VARCHAR,
+        effective_on DATE, observed_at TIMESTAMPTZ)"""
+    )
+    run(
+        """CREATE TABLE work.incoming_reads (entity VARCHAR, section VARCHAR, coverage VARCHAR, state VARCHAR,
+        note VARCHAR, observed_at TIMESTAMPTZ, snapshot VARCHAR)"""
+    )
+
+
+def _take_in(home: Home, made: Stage) -> None:
+    run = home.lake.connection.execute
+    for item in made.sections:
+        name = item.section.name
+        on = f"r.entity = v.entity AND r.{_READABLE}" if item.coverage.value == "listed" else f"r.entity = '{WHOLE}'"
+        run(
+            f"""INSERT INTO work.incoming SELECT '{name}', v.entity, v.key, h.hash, v.value, v.effective_on, r.observed_at
+            FROM (SELECT entity, key, effective_on, {item.value} AS value FROM {item.view}) v
+            JOIN {item.hashes} h ON h.entity = v.entity AND h.key = v.key
+            JOIN {made.reads} r ON r.section = '{name}' AND {on}"""
+        )
+        run(f"DROP VIEW {item.view}")
+        run(f"DROP TABLE {item.hashes}")
+    run(f"INSERT INTO work.incoming_reads SELECT * FROM {made.reads}")
+
+
+def _refold(home: Home, tables: Tables, batch: str, moved: str) -> None:
+    run = home.lake.connection.execute
+    facts = tables.scan("facts")
+    run(
+        f"""CREATE TABLE work.affected AS
+        SELECT section, entity FROM work.incoming
+        UNION SELECT section, entity FROM work.incoming_reads WHERE entity <> '{WHOLE}' AND {_READABLE}
+        UNION SELECT f.section, f.entity FROM {facts} f
+              JOIN (SELECT DISTINCT section FROM work.incoming_reads WHERE entity = '{WHOLE}') w USING (section)"""
+    )
+    # Every moment at which each affected section was read; of two reads of one moment the newer one counts.
+    run(
+        f"""CREATE TABLE work.cover AS
+        WITH readings AS (
+            SELECT section, entity, observed_at, arg_max(coverage, seq) AS coverage, arg_max(batch, seq) AS batch,
+                   arg_max(snapshot, seq) AS snapshot
+            FROM {tables.scan("reads")} WHERE {_READABLE} GROUP BY ALL),
+        fresh AS (SELECT DISTINCT section, entity, observed_at, true AS is_new FROM work.incoming_reads
+                  WHERE {_READABLE}),
+        marked AS (SELECT r.*, coalesce(i.is_new, false) AS is_new
+                   FROM readings r LEFT JOIN fresh i USING (section, entity, observed_at))
+        SELECT *, dense_rank() OVER (PARTITION BY section, entity ORDER BY observed_at) AS n FROM (
+            SELECT a.section, a.entity, r.observed_at, r.coverage, r.batch, r.snapshot, r.is_new
+            FROM work.affected a JOIN marked r ON r.section = a.section AND r.entity = a.entity
+            UNION ALL
+            SELECT a.section, a.entity, r.observed_at, r.coverage, r.batch, r.snapshot, r.is_new
+            FROM work.affected a JOIN marked r ON r.section = a.section AND r.entity = '{WHOLE}')"""
+    )
+    run(
+        f"""CREATE TABLE work.former AS
+        SELECT f.*, lead(first_observed) OVER (PARTITION BY section, entity, key ORDER BY first_observed) AS ended
+        FROM {facts} f SEMI JOIN work.affected USING (section, entity)"""
+    )
+    _fold_runs(home)
+    _find_news(home, tables, batch, moved)
+    tables.write(
+        "facts",
+        [
+            f"SELECT f.* FROM {facts} f ANTI JOIN work.affected USING (section, entity)",
+            "SELECT * FROM work.folded ORDER BY section, entity",
+        ],
+        replace=True,
+    )
+    tables.write(
+        "held",
+        [
+            f"SELECT h.* FROM {tables.scan('held')} h ANTI JOIN work.affected USING (section, entity)",
+            """SELECT section, entity, key, arg_max_null(hash, first_observed) AS hash FROM work.folded
+            GROUP BY ALL HAVING arg_max_null(hash, first_observed) IS NOT NULL""",
+        ],
+        replace=True,
+    )
+    tables.write("changes", ["SELECT * FROM work.final_changes"])
+
+
+def _fold_runs(home: Home) -> None:
+    """From observations at each read to versions: where a run begins, and a tombstone at the first read without."""
+    run = home.lake.connection.execute
+    # ``mark`` compares values by their text: stored hashes may be those of an older engine.
+    run(
+        """CREATE TABLE work.observed AS
+        SELECT o.*, hash(o.value, o.effective_on) AS mark FROM (
+            SELECT c.section, c.entity, f.key, f.hash, f.value, f.effective_on, c.coverage, c.n
+            FROM work.cover c JOIN work.former f ON f.section = c.section AND f.entity = c.entity
+             AND f.value IS NOT NULL AND NOT (c.is_new AND c.coverage <> 'additions')
+             AND CASE c.coverage WHEN 'additions' THEN c.observed_at = f.first_observed
+                 ELSE c.observed_at >= f.first_observed AND (f.ended IS NULL OR c.observed_at < f.ended) END
+            UNION ALL BY NAME
+            SELECT c.section, c.entity, i.key, i.hash, i.value, i.effective_on, c.coverage, c.n
+            FROM work.cover c JOIN work.incoming i
+              ON i.section = c.section AND i.entity = c.entity AND i.observed_at = c.observed_at
+            WHERE c.is_new) o
+        QUALIFY row_number() OVER (PARTITION BY o.section, o.entity, o.key, o.n ORDER BY o.value) = 1"""
+    )
+    run(
+        """CREATE TABLE work.folded AS
+        WITH neighbours AS (
+            SELECT *, lag(mark) OVER w AS before, lag(n) OVER w AS n_before, lead(n) OVER w AS n_after
+            FROM work.observed WINDOW w AS (PARTITION BY section, entity, key ORDER BY n)),
+        versions AS (
+            SELECT section, entity, key, hash, value, effective_on, n FROM neighbours
+            WHERE before IS NULL OR before <> mark OR (coverage <> 'additions' AND n_before < n - 1)
+            UNION ALL
+            SELECT section, entity, key, NULL, NULL, NULL, n + 1 FROM neighbours
+            WHERE coverage <> 'additions' AND (n_after IS NULL OR n_after > n + 1))
+        SELECT v.section, v.entity, v.key, v.hash, v.value, v.effective_on, c.observed_at AS first_observed,
+               p.observed_at AS not_before, c.snapshot, coalesce(f.batch, c.batch) AS batch
+        FROM versions v
+        JOIN work.cover c ON c.section = v.section AND c.entity = v.entity AND c.n = v.n
+        LEFT JOIN work.cover p ON p.section = v.section AND p.entity = v.entity AND p.n = v.n - 1
+        LEFT JOIN work.former f ON f.section = v.section AND f.entity = v.entity AND f.key = v.key
+             AND f.first_observed = c.observed_at AND f.value IS NOT DISTINCT FROM v.value
+             AND f.effective_on IS NOT DISTINCT FROM v.effective_on"""
+    )
+
+
+def _find_news(home: Home, tables: Tables, batch: str, moved: str) -> None:
+    """The boundaries between versions that were not known before, as changes marked late."""
+    run = home.lake.connection.execute
+    boundaries = """SELECT *, row_number() OVER (
+            PARTITION BY section, entity, key, before, before_on, value, effective_on ORDER BY first_observed) AS nth
+        FROM (SELECT section, entity, key, value, effective_on, first_observed, not_before, snapshot,
+                     lag(value) OVER w AS before, lag(effective_on) OVER w AS before_on,
+                     row_number() OVER w AS position
+              FROM {table} WINDOW w AS (PARTITION BY section, entity, key ORDER BY first_observed))"""
+    first_seen = f"""SELECT entity, min(first_observed) AS at FROM (
+            SELECT entity, first_observed FROM {tables.scan("facts")} UNION ALL
+            SELECT entity, first_observed FROM work.folded) GROUP BY ALL"""
+    kind = (
+        "CASE WHEN b.before IS NULL AND b.value IS NOT NULL THEN 'first_observation' ELSE 'correction' END"
+        if moved == "parser"
+        else """CASE WHEN b.value IS NULL THEN 'lapse'
+             WHEN c.coverage = 'additions' OR b.before IS NOT NULL THEN 'event'
+             WHEN b.position = 1 AND (b.not_before IS NULL OR (c.coverage = 'whole' AND e.at = b.first_observed))
+             THEN 'first_observation' ELSE 'event' END"""
+    )
+    run(
+        f"""CREATE TABLE work.final_changes AS
+        SELECT md5(concat_ws(chr(31), '{batch}', b.section, b.entity, b.key, b.first_observed)) AS id,
+               '{batch}' AS batch, '{tables.source}' AS source, b.entity, b.section, b.key, {kind} AS kind,
+               CASE WHEN '{moved}' = 'source' AND {kind} = 'first_observation' THEN 'scope' ELSE '{moved}' END AS moved,
+               b.before, b.value AS after, b.effective_on, b.not_before, b.first_observed AS not_after, true AS late,
+               b.snapshot
+        FROM ({boundaries.format(table="work.folded")}) b
+        JOIN work.cover c ON c.section = b.section AND c.entity = b.entity AND c.observed_at = b.first_observed
+        JOIN ({first_seen}) e ON e.entity = b.entity
+        LEFT JOIN ({boundaries.format(table="work.former")}) f
+          ON f.section = b.section AND f.entity = b.entity AND f.key = b.key AND f.nth = b.nth
+         AND f.before IS NOT DISTINCT FROM b.before AND f.before_on IS NOT DISTINCT FROM b.before_on
+         AND f.value IS NOT DISTINCT FROM b.value AND f.effective_on IS NOT DISTINCT FROM b.effective_on
+        WHERE f.section IS NULL"""
+    )

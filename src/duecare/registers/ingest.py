@@ -1,0 +1,344 @@
+"""The way in: a file or a crawl becomes a snapshot, reads, facts and changes.
+
+The rule of this module: bad input loses nothing. What cannot be read is refused before anything is written; what covers
+too little is held; what is known already is left alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+
+from duecare.clock import utc
+from duecare.errors import BadInput, UseError
+from duecare.evidence.outbox import record
+from duecare.registers import fold
+from duecare.registers.adapter import Adapter, FileAdapter, Page, PageAdapter
+from duecare.registers.batches import (
+    Arrival,
+    Outcome,
+    count_changes,
+    find,
+    last_parser,
+    next_seq,
+    record_batch,
+    shortfall,
+)
+from duecare.registers.changes import Detection
+from duecare.registers.models import Batch
+from duecare.registers.reading import Stage, open_workshop, prepare, read_pages
+from duecare.registers.tables import Tables
+from duecare.store.home import Home
+from duecare.store.packs import PackWriter, read_all
+
+Progress = Callable[[str], None]
+_DATE_IN_NAME = re.compile(r"(?<!\d)(20\d\d|19\d\d)-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])(?!\d)")
+
+
+def observed_in_name(filename: str) -> datetime | None:
+    """The day named in a file's name (``2025-02-27.csv``, ``BasicCompanyData-2026-11-01.zip``), as midnight UTC."""
+    found = _DATE_IN_NAME.search(filename)
+    if found is None:
+        return None
+    try:
+        return datetime(*(int(part) for part in found.groups()), tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def ingest_file(
+    home: Home,
+    adapter: Adapter,
+    path: Path,
+    observed_at: datetime | None = None,
+    progress: Progress = lambda step: None,
+) -> Outcome:
+    """Read the file at ``path`` as one batch of the adapter's source.
+
+    ``observed_at`` is when the file was received; without it the day in the file's name counts, else now. Raises
+    ``BadInput`` where the file is missing, empty, cut short or of another kind; nothing is changed then.
+    """
+    if not path.is_file():
+        raise BadInput(f"There is no file {path}.", hint="Give the path of a file that can be read.")
+    if path.stat().st_size == 0:
+        raise BadInput(f"{path} is empty.", hint="An empty read closes nothing; fetch the file again.")
+    at = utc(observed_at) if observed_at else observed_in_name(path.name) or home.clock.now()
+    _not_in_future(home, at)
+    if isinstance(adapter, PageAdapter):
+        return _ingest_page_file(home, adapter, path, at, progress)
+    progress(f"keeping {path.name}")
+    digest = home.snapshots.put_file(path)
+    arrival = Arrival(adapter.source.name, "file", digest, path.name, at, adapter.version)
+    return _apply(home, adapter, arrival, progress, home.settings.lapse_floor)
+
+
+def ingest_pages(home: Home, adapter: PageAdapter, pack: Path, progress: Progress = lambda step: None) -> Outcome:
+    """Read a crawl: a pack of pages, kept whole. Raises ``BadInput`` where it has no page."""
+    latest: datetime | None = None
+    for packed in read_all(pack):
+        latest = packed.fetched_at if latest is None else max(latest, packed.fetched_at)
+    if latest is None:
+        raise BadInput(f"The pack {pack} holds no page.", hint="An empty crawl closes nothing; crawl again.")
+    digest = home.snapshots.put_file(pack)
+    arrival = Arrival(adapter.source.name, "crawl", digest, pack.name, utc(latest), adapter.version)
+    return _apply(home, adapter, arrival, progress, home.settings.lapse_floor)
+
+
+def release(home: Home, batch: str, by: str, reason: str, progress: Progress = lambda step: None) -> Outcome:
+    """Apply a batch that was held below the floor after all. Who and why is kept."""
+    from duecare.registers.catalogue import adapter_for
+
+    arrival = _held(home, batch)
+    outcome = _apply(home, adapter_for(home, arrival.source), arrival, progress, 0.0)
+    with home.database.session() as session:
+        body = {"batch": arrival.id, "source": arrival.source, "by": by, "reason": reason}
+        record(session, "batch:release", arrival.id, body, home.clock.now())
+    return outcome
+
+
+def reject(home: Home, batch: str, by: str, reason: str) -> None:
+    """Put a held batch aside for good; its snapshot is kept. Who and why is kept."""
+    arrival = _held(home, batch)
+    with home.database.session() as session:
+        row = find(session, arrival.id)
+        row.state, row.reason = "rejected", f"{row.reason} Rejected by {by}: {reason}"
+        body = {"batch": row.id, "source": row.source, "by": by, "reason": reason}
+        record(session, "batch:reject", row.id, body, home.clock.now())
+
+
+def stage_arrival(home: Home, adapter: Adapter, arrival: Arrival, prefix: str = "s") -> tuple[Stage, int, str]:
+    """Read the kept bytes of ``arrival`` into the engine; returns the stage, the count of rejects and their file."""
+    with home.snapshots.restored(arrival.snapshot, arrival.filename) as path:
+        if isinstance(adapter, PageAdapter):
+            pages = (
+                (Page(packed.entity, packed.url, packed.fetched_at, packed.body, packed.status), packed.sha256)
+                for packed in read_all(path)
+            )
+            staged = read_pages(home, adapter, pages)
+        elif isinstance(adapter, FileAdapter):
+            staged = adapter.stage(path, home.lake.connection)
+        else:
+            raise UseError(f"The adapter of {arrival.source} reads neither files nor pages.")
+        made = prepare(home, staged, adapter.sections, arrival.observed_at, arrival.snapshot, prefix)
+        rejects, file = 0, ""
+        if staged.rejects is not None:
+            rejects, file = _keep_rejects(home, staged.rejects, arrival)
+        return made, rejects, file
+
+
+def _apply(home: Home, adapter: Adapter, arrival: Arrival, progress: Progress, floor: float) -> Outcome:
+    with home.writing("lake", wait=600):
+        known = _known(home, arrival, floor)
+        if known is not None:
+            return known
+        with home.database.session() as session:
+            stale = last_parser(session, arrival.source)
+        if stale is not None and stale != adapter.version:
+            # Two parsers cannot be compared: what is stored is read again by the new one before anything new is.
+            progress(f"reading what is stored again with parser {adapter.version}")
+            fold.reread(home, adapter, stage_arrival, progress)
+        progress("reading")
+        open_workshop(home.lake.connection)
+        made, rejects, file = stage_arrival(home, adapter, arrival)
+        tables = Tables(home, arrival.source)
+        why = shortfall(home, tables, made, floor)
+        rows, reads = _sizes(home, made)
+        counts: dict[str, Any] = {"rows": rows, "reads": reads, "rejects": rejects}
+        sections = {item.section.name: item.coverage.value for item in made.sections}
+        if why:
+            with home.database.session() as session:
+                record_batch(
+                    session,
+                    arrival,
+                    state="held",
+                    at=home.clock.now(),
+                    late=False,
+                    sections=sections,
+                    counts=counts,
+                    reason=why,
+                )
+            return Outcome(
+                arrival.id, arrival.source, "held", arrival.observed_at, sum(rows.values()), rejects, file, {}, why
+            )
+        progress("comparing")
+        late = fold.is_late(home, tables, made)
+        if late:
+            fold.insert(home, tables, made, arrival.id, adapter.version)
+        else:
+            Detection(home, tables, made, arrival.id, adapter.version).run()
+            _write_in_order(home, tables, made, arrival)
+        progress("committing")
+        with home.database.session() as session:
+            record_batch(
+                session, arrival, state="committed", at=home.clock.now(), late=late, sections=sections, counts=counts
+            )
+            per_kind = count_changes(home, session, arrival.id, arrival.source, "work.final_changes")
+            row = session.get_one(Batch, arrival.id)
+            row.counts = {**counts, "changes": per_kind}
+            tables.declare(session)
+    totals: dict[str, int] = {}
+    for kinds in per_kind.values():
+        for kind, number in kinds.items():
+            totals[kind] = totals.get(kind, 0) + number
+    return Outcome(
+        arrival.id,
+        arrival.source,
+        "committed",
+        arrival.observed_at,
+        sum(rows.values()),
+        rejects,
+        file,
+        totals,
+        late=late,
+    )
+
+
+def _write_in_order(home: Home, tables: Tables, made: Stage, arrival: Arrival) -> None:
+    """The newest read: versions and changes are appended, what is held is rewritten."""
+    run = home.lake.connection.execute
+    run(
+        f"""CREATE VIEW work.final_changes AS SELECT id, '{arrival.id}' AS batch, '{arrival.source}' AS source, entity,
+            section, key, kind,
+            CASE WHEN kind = 'first_observation' THEN 'scope' ELSE 'source' END AS moved,
+            before, after, CASE WHEN kind = 'lapse' THEN NULL ELSE after_on END AS effective_on,
+            not_before, observed_at AS not_after, false AS late, snapshot FROM work.detected"""
+    )
+    fold.write_reads(home, tables, made, arrival.id, arrival.parser)
+    tables.write(
+        "facts",
+        [
+            f"""SELECT section, entity, key, becomes AS hash, after AS value, after_on AS effective_on,
+            observed_at AS first_observed, not_before, snapshot, '{arrival.id}' AS batch FROM work.detected
+            ORDER BY section, entity"""
+        ],
+    )
+    tables.write("held", list(_held_queries(tables, made)), replace=True)
+    tables.write("changes", ["SELECT * FROM work.final_changes"])
+
+
+def _held_queries(tables: Tables, made: Stage) -> Iterable[str]:
+    staged = [item.section.name for item in made.sections]
+    names = ", ".join(f"'{name}'" for name in staged)
+    held = tables.scan("held")
+    if names:
+        yield f"SELECT * FROM {held} WHERE section NOT IN ({names})"
+    for item in made.sections:
+        name = item.section.name
+        if item.coverage.value == "whole":
+            yield f"SELECT section, entity, key, hash FROM {item.hashes}"
+            continue
+        yield f"""SELECT section, entity, key, hash FROM {held} h WHERE section = '{name}'
+            AND NOT EXISTS (SELECT 1 FROM work.differing d
+                            WHERE d.section = '{name}' AND d.entity = h.entity AND d.key = h.key)
+            UNION ALL SELECT section, entity, key, becomes FROM work.differing
+            WHERE section = '{name}' AND becomes IS NOT NULL"""
+
+
+def _sizes(home: Home, made: Stage) -> tuple[dict[str, int], dict[str, int]]:
+    rows: dict[str, int] = {}
+    reads: dict[str, int] = {}
+    for item in made.sections:
+        name = item.section.name
+        query = (
+            f"SELECT count(*) FROM {made.reads} WHERE section = '{name}' AND state IN ('read', 'empty')"
+            if item.coverage.value == "listed"
+            else f"SELECT approx_count_distinct(entity) FROM {item.hashes}"
+        )
+        connection = home.lake.connection
+        rows[name] = (connection.execute(f"SELECT count(*) FROM {item.hashes}").fetchone() or (0,))[0]
+        reads[name] = (connection.execute(query).fetchone() or (0,))[0]
+    return rows, reads
+
+
+def _known(home: Home, arrival: Arrival, floor: float) -> Outcome | None:
+    with home.database.session() as session:
+        row = session.get(Batch, arrival.id)
+        if row is None or (row.state == "held" and floor <= 0):
+            return None
+        state = "known" if row.state == "committed" else row.state
+        rows = sum(row.counts.get("rows", {}).values())
+        return Outcome(
+            row.id, row.source, state, row.observed_at, rows, row.counts.get("rejects", 0), "", {}, row.reason, row.late
+        )
+
+
+def _held(home: Home, batch: str) -> Arrival:
+    with home.database.session() as session:
+        row = find(session, batch)
+        if row.state != "held":
+            raise UseError(
+                f"Batch {row.id} is {row.state}, not held.", hint="`duecare screen list` shows what is held."
+            )
+        return Arrival(row.source, row.kind, row.snapshot, row.filename, row.observed_at, row.parser)
+
+
+def _ingest_page_file(home: Home, adapter: PageAdapter, path: Path, at: datetime, progress: Progress) -> Outcome:
+    """A single saved page, named by its entity (``91500000MA5U0000X0.html``), or a pack of them."""
+    if path.suffix == ".pack":
+        return ingest_pages(home, adapter, path, progress)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise BadInput(
+            f"{path.name} is neither a page (.html, named by the company's code) nor a pack (.pack).",
+            hint=f"`duecare crawl {adapter.source.name} --site ADDRESS` makes a pack.",
+        )
+    folder = home.path / "incoming"
+    folder.mkdir(exist_ok=True)
+    pack = folder / f"{path.stem}-{at:%Y%m%dT%H%M%S}.pack"
+    pack.unlink(missing_ok=True)
+    entity = _DATE_IN_NAME.sub("", path.stem).strip("-_ ")
+    with PackWriter(pack) as writer:
+        writer.add(entity=entity, url=path.name, fetched_at=at, status=200, body=path.read_bytes())
+    try:
+        return ingest_pages(home, adapter, pack, progress)
+    finally:
+        pack.unlink(missing_ok=True)
+
+
+def _keep_rejects(home: Home, rejects: Any, arrival: Arrival) -> tuple[int, str]:
+    """Write the rows set aside to a readable file; returns how many there are and where."""
+    folder = home.path / "rejects" / arrival.source
+    path = folder / f"{arrival.observed_at:%Y-%m-%d}-{arrival.id[:8]}.csv"
+    rejects.create_view("staged_rejects", replace=True)
+    connection = home.lake.connection
+    number: int = (connection.execute("SELECT count(*) FROM staged_rejects").fetchone() or (0,))[0]
+    if not number:
+        return 0, ""
+    folder.mkdir(parents=True, exist_ok=True)
+    quoted = str(path).replace("'", "''")
+    connection.execute(
+        f"COPY (SELECT line, reason, text FROM staged_rejects ORDER BY line) TO '{quoted}' (FORMAT csv, HEADER)"
+    )
+    return number, str(path)
+
+
+def _not_in_future(home: Home, at: datetime) -> None:
+    if at > home.clock.now():
+        raise BadInput(
+            f"The file cannot have been received on {at:%Y-%m-%d %H:%M} UTC: it is {home.clock.now():%Y-%m-%d %H:%M}.",
+            hint="Give the moment it was received with --observed-at.",
+        )
+
+
+def last_observed(home: Home, source: str) -> datetime | None:
+    """When the newest thing held of ``source`` was received."""
+    with home.database.session() as session:
+        return session.execute(
+            select(func.max(Batch.observed_at)).where(Batch.source == source, Batch.state == "committed")
+        ).scalar()
+
+
+__all__ = [
+    "ingest_file",
+    "ingest_pages",
+    "last_observed",
+    "next_seq",
+    "observed_in_name",
+    "reject",
+    "release",
+    "stage_arrival",
+]

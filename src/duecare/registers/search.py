@@ -1,0 +1,121 @@
+"""Finding a company by its name, by part of it, or by its code.
+
+The index holds single characters and pairs, so that any two characters of a Chinese name find it.
+
+The rule of this module: the index is a copy; it is made from the facts again whenever it is behind them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tantivy
+
+from duecare.errors import BadInput
+from duecare.registers.tables import Tables, known_sources
+from duecare.store.home import Home
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A company that matches, best first."""
+
+    entity: str
+    name: str
+    source: str
+    former: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return dict(self.__dict__)
+
+
+def search(home: Home, text: str, limit: int = 20) -> list[Hit]:
+    """The companies whose present or former name, or code, has ``text`` in it. Raises ``BadInput`` on an empty text."""
+    text = text.strip()
+    if not text:
+        raise BadInput("There is nothing to search for.", hint="Give a name, a part of one, or a code.")
+    index = _current(home)
+    if index is None:
+        return []
+    searcher = index.searcher()
+    schema = index.schema
+    grams = _grams(text)
+    terms = [(tantivy.Occur.Must, tantivy.Query.term_query(schema, "grams", gram)) for gram in dict.fromkeys(grams)]
+    by_name = tantivy.Query.boolean_query(terms)
+    by_code = tantivy.Query.boost_query(tantivy.Query.term_query(schema, "entity", text.upper()), 100.0)
+    query = tantivy.Query.boolean_query([(tantivy.Occur.Should, by_name), (tantivy.Occur.Should, by_code)])
+    hits: list[Hit] = []
+    seen: set[tuple[str, str]] = set()
+    for _, address in searcher.search(query, limit * 5).hits:
+        stored = searcher.doc(address)
+        hit = Hit(stored["id"][0], stored["name"][0], stored["source"][0], stored["former"][0] == "1")
+        # A hit on the grams alone may have them in another order.
+        if text.casefold() in hit.name.casefold() or text.upper() == hit.entity.upper() or len(grams) > 6:
+            if (hit.entity, hit.source) not in seen:
+                seen.add((hit.entity, hit.source))
+                hits.append(hit)
+    hits.sort(key=lambda hit: (hit.name.casefold() != text.casefold(), hit.former, len(hit.name)))
+    return hits[:limit]
+
+
+def _current(home: Home) -> tantivy.Index | None:
+    with home.database.session() as session:
+        tables = [Tables(home, source, session) for source in known_sources(session)]
+    if not tables:
+        return None
+    wanted = {table.source: table.versions.get("facts", -1) for table in tables}
+    folder = home.path / "search"
+    stamp = folder / "versions.json"
+    if not stamp.exists() or json.loads(stamp.read_text()) != wanted:
+        with home.writing("search"):
+            _build(home, tables, folder)
+            stamp.write_text(json.dumps(wanted))
+    return tantivy.Index.open(str(folder / "index"))
+
+
+def _build(home: Home, tables: list[Tables], folder: Path) -> None:
+    fresh = folder / "new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    builder = tantivy.SchemaBuilder()
+    for name in ("id", "name", "source", "former"):
+        builder.add_text_field(name, stored=True, tokenizer_name="raw")
+    builder.add_text_field("entity", tokenizer_name="raw")
+    builder.add_text_field("grams", tokenizer_name="whitespace", index_option="basic")
+    index = tantivy.Index(builder.build(), path=str(fresh))
+    writer = index.writer(128_000_000, 1)
+    for table in tables:
+        # Present and former names: a name is former where a later version says otherwise.
+        cursor = home.lake.connection.cursor().execute(
+            f"""WITH named AS (
+                SELECT entity, json_extract_string(value, '$.name') AS name, first_observed,
+                       max(first_observed) OVER (PARTITION BY entity) AS latest
+                FROM {table.scan("facts")} WHERE section = 'basic' AND value IS NOT NULL)
+            SELECT entity, name, bool_and(first_observed < latest) FROM named WHERE name IS NOT NULL GROUP BY ALL"""
+        )
+        while rows := cursor.fetchmany(10_000):
+            for entity, name, former in rows:
+                document = tantivy.Document()
+                document.add_text("id", entity)
+                document.add_text("entity", entity.upper())
+                document.add_text("name", name)
+                document.add_text("source", table.source)
+                document.add_text("former", "1" if former else "0")
+                document.add_text("grams", " ".join(_grams(name)))
+                writer.add_document(document)
+    writer.commit()
+    writer.wait_merging_threads()
+    shutil.rmtree(folder / "index", ignore_errors=True)
+    fresh.rename(folder / "index")
+
+
+def _grams(text: str) -> list[str]:
+    """The characters of ``text`` without spaces, alone and in pairs, in lower case."""
+    characters = "".join(text.casefold().split())
+    pairs = [characters[i : i + 2] for i in range(len(characters) - 1)]
+    return [*pairs, *characters]

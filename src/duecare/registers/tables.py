@@ -1,0 +1,72 @@
+"""The lake tables of a source, and which version of each is true.
+
+``facts`` is a log of versions: one row each time a value began to be shown, and a row without a value (a tombstone) when
+it ceased to be. ``held`` is what is shown now, as hashes. ``reads`` says what was read, empty sections included.
+``changes`` only grows. ``snapshots`` says where the bytes are.
+
+The rule of this module: ``facts`` is a function of the reads alone, whatever order they arrived in.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from duecare.registers.models import LakeVersion
+from duecare.store.home import Home
+from duecare.store.lake import NEW
+
+COLUMNS: dict[str, str] = {
+    "facts": "section VARCHAR, entity VARCHAR, key VARCHAR, hash BIGINT, value VARCHAR, effective_on DATE, "
+    "first_observed TIMESTAMPTZ, not_before TIMESTAMPTZ, snapshot VARCHAR, batch VARCHAR",
+    "held": "section VARCHAR, entity VARCHAR, key VARCHAR, hash BIGINT",
+    "reads": "batch VARCHAR, seq BIGINT, entity VARCHAR, section VARCHAR, coverage VARCHAR, state VARCHAR, "
+    "note VARCHAR, observed_at TIMESTAMPTZ, parser VARCHAR, snapshot VARCHAR",
+    "changes": "id VARCHAR, batch VARCHAR, source VARCHAR, entity VARCHAR, section VARCHAR, key VARCHAR, kind VARCHAR, "
+    "moved VARCHAR, before VARCHAR, after VARCHAR, effective_on DATE, not_before TIMESTAMPTZ, "
+    "not_after TIMESTAMPTZ, late BOOLEAN, snapshot VARCHAR",
+    "snapshots": "batch VARCHAR, entity VARCHAR, address VARCHAR, sha256 VARCHAR, fetched_at TIMESTAMPTZ, "
+    "pack VARCHAR, frame_offset BIGINT, frame_length BIGINT",
+}
+"""Columns of each table as DuckDB definitions, in order. Times are in UTC."""
+
+WHOLE = "*"
+"""The entity of a read that covered the whole list."""
+
+
+class Tables:
+    """The tables of one source at the versions that were true when this was made."""
+
+    def __init__(self, home: Home, source: str, session: Session | None = None) -> None:
+        self.home = home
+        self.source = source
+        if session is None:
+            with home.database.session() as own:
+                self.versions = _versions(own, source)
+        else:
+            self.versions = _versions(session, source)
+
+    def scan(self, table: str) -> str:
+        """SQL that reads ``table``."""
+        return self.home.lake.scan(self.source, table, self.versions.get(table, NEW), COLUMNS[table])
+
+    def write(self, table: str, queries: list[str], *, replace: bool = False) -> None:
+        """Add rows to ``table`` (or replace it). Nobody sees them until ``declare``."""
+        self.versions[table] = self.home.lake.write(
+            self.source, table, self.versions.get(table, NEW), queries, replace=replace
+        )
+
+    def declare(self, session: Session) -> None:
+        """Make what was written true, together with whatever else ``session`` commits."""
+        for table, version in self.versions.items():
+            session.merge(LakeVersion(source=self.source, table=table, version=version))
+
+
+def _versions(session: Session, source: str) -> dict[str, int]:
+    rows = session.execute(select(LakeVersion).where(LakeVersion.source == source)).scalars()
+    return {row.table: row.version for row in rows}
+
+
+def known_sources(session: Session) -> list[str]:
+    """The sources of which anything is held, in order of name."""
+    return list(session.execute(select(LakeVersion.source).distinct().order_by(LakeVersion.source)).scalars())

@@ -1,0 +1,265 @@
+"""What differs between two reads, of what kind it is, and what never is a change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from duecare.registers import fold
+from duecare.registers.changes import query
+from duecare.registers.company import company
+from duecare.registers.ingest import ingest_file, reject, release, stage_arrival
+from duecare.registers.tables import Tables
+from duecare.settings import load
+from duecare.store.home import Home
+
+from .listing import SOURCE, ListAdapter, day, write_list
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """An empty home."""
+    with Home(load(home=tmp_path / "home")) as opened:
+        yield opened
+
+
+def facts(home: Home) -> list[tuple[Any, ...]]:
+    """All versions held, in order, without the engine's hashes."""
+    return (
+        home.lake.connection.cursor()
+        .execute(
+            "SELECT section, entity, key, value, effective_on, first_observed, not_before, snapshot "
+            f"FROM {Tables(home, SOURCE.name).scan('facts')} ORDER BY ALL"
+        )
+        .fetchall()
+    )
+
+
+def held(home: Home) -> list[tuple[Any, ...]]:
+    """What is shown now."""
+    scan = Tables(home, SOURCE.name).scan("held")
+    return home.lake.connection.cursor().execute(f"SELECT section, entity, key FROM {scan} ORDER BY ALL").fetchall()
+
+
+def kinds(home: Home, **where: Any) -> list[tuple[str, str, str, str]]:
+    """The changes as (entity, section, key, kind)."""
+    return [(c["entity"], c["section"], c["key"], c["kind"]) for c in query(home, **where)]
+
+
+def test_kinds_of_a_whole_list(home: Home, tmp_path: Path) -> None:
+    """A renamed entity is an event, one that is gone a lapse, a new one a first observation with a window."""
+    one = write_list(tmp_path, "one", [("basic", "A", "", "Alpha"), ("basic", "B", "", "Beta")])
+    two = write_list(tmp_path, "two", [("basic", "A", "", "Alfa"), ("basic", "C", "", "Gamma")])
+    ingest_file(home, ListAdapter(), one, day(0))
+    assert {kind for *_, kind in kinds(home)} == {"first_observation"}
+    ingest_file(home, ListAdapter(), two, day(5))
+    changes = {c["entity"]: c for c in query(home, since=day(5))}
+    assert {entity: c["kind"] for entity, c in changes.items()} == {
+        "A": "event",
+        "B": "lapse",
+        "C": "first_observation",
+    }
+    assert json.loads(changes["A"]["before"]) == {"name": "Alpha"}
+    assert json.loads(changes["A"]["after"]) == {"name": "Alfa"}
+    assert all(c["not_before"] == day(0) and c["not_after"] == day(5) for c in changes.values())
+
+
+def test_section_never_read_before_is_no_event(home: Home, tmp_path: Path) -> None:
+    """A row in a section that no earlier read covered is a first observation: case 1."""
+    basic_only = write_list(tmp_path, "a", [("basic", "A", "", "Alpha")], {"basic": "whole"})
+    both = write_list(tmp_path, "b", [("basic", "A", "", "Alpha"), ("people", "A", "p1", "head")])
+    ingest_file(home, ListAdapter(), basic_only, day(0))
+    ingest_file(home, ListAdapter(), both, day(5))
+    (change,) = query(home, since=day(5))
+    assert (change["kind"], change["moved"], change["not_before"]) == ("first_observation", "scope", None)
+
+
+def test_read_and_empty_is_not_unread(home: Home, tmp_path: Path) -> None:
+    """After a section was read and found empty, a row in it is an event; after an unreadable one it is not."""
+    listed = {"basic": "listed", "people": "listed"}
+    empty = write_list(
+        tmp_path, "a", [("basic", "A", "", "x"), ("basic", "B", "", "x")], listed,
+        [("A", "basic", "read"), ("A", "people", "empty"), ("B", "basic", "read"), ("B", "people", "unreadable")],
+    )  # fmt: skip
+    full = write_list(
+        tmp_path, "b", [("basic", "A", "", "x"), ("people", "A", "p", "head"), ("people", "B", "p", "head")], listed,
+        [("A", "basic", "read"), ("A", "people", "read"), ("B", "people", "read")],
+    )  # fmt: skip
+    ingest_file(home, ListAdapter(), empty, day(0))
+    ingest_file(home, ListAdapter(), full, day(1))
+    assert kinds(home, since=day(1)) == [("A", "people", "p", "event"), ("B", "people", "p", "first_observation")]
+
+
+def test_unreadable_section_closes_nothing(home: Home, tmp_path: Path) -> None:
+    """A section whose markup broke is its own state: its rows neither lapse nor return when it is mended."""
+    listed = {"people": "listed"}
+    rows = [("people", "A", "p", "head")]
+    good = write_list(tmp_path, "a", rows, listed, [("A", "people", "read")])
+    broken = write_list(tmp_path, "b", [], listed, [("A", "people", "unreadable")])
+    ingest_file(home, ListAdapter(), good, day(0))
+    ingest_file(home, ListAdapter(), broken, day(1))
+    assert company(home, "A")["sources"][0]["sections"]["people"]["state"] == "unreadable"
+    ingest_file(home, ListAdapter(), good, day(2))
+    assert [kind for *_, kind in kinds(home)] == ["first_observation"]
+
+
+def test_unchanged_or_reordered_list_emits_nothing(home: Home, tmp_path: Path) -> None:
+    """The same rows in another order, or the same file on another day, are no change."""
+    rows = [("people", "A", f"p{i}", "member") for i in range(5)]
+    ingest_file(home, ListAdapter(), write_list(tmp_path, "a", rows), day(0))
+    ingest_file(home, ListAdapter(), write_list(tmp_path, "b", rows[::-1]), day(1))
+    ingest_file(home, ListAdapter(), write_list(tmp_path, "c", rows), day(2))
+    assert kinds(home, since=day(1)) == []
+
+
+def test_value_may_go_and_come_back(home: Home, tmp_path: Path) -> None:
+    """A row may lapse and return any number of times; each is told once, and a repeated absence tells nothing."""
+    there = write_list(tmp_path, "a", [("basic", "A", "", "x"), ("people", "A", "p", "head")])
+    gone = write_list(tmp_path, "b", [("basic", "A", "", "x")])
+    for number, path in enumerate([there, gone, gone, there, gone, there]):
+        ingest_file(home, ListAdapter(), path, day(number))
+    told = [kind for _, section, _, kind in kinds(home) if section == "people"]
+    assert told == ["first_observation", "lapse", "event", "lapse", "event"]
+
+
+def test_keys_are_not_joined(home: Home, tmp_path: Path) -> None:
+    """("a", "bc") and ("ab", "c") are different rows."""
+    ingest_file(home, ListAdapter(), write_list(tmp_path, "a", [("people", "a", "bc", "x")]), day(0))
+    ingest_file(home, ListAdapter(), write_list(tmp_path, "b", [("people", "ab", "c", "x")]), day(1))
+    assert sorted(kinds(home, since=day(1))) == [("a", "people", "bc", "lapse"), ("ab", "people", "c", "first_observation")]
+
+
+def test_read_below_the_floor_is_held(home: Home, tmp_path: Path) -> None:
+    """A list cut to a tenth closes nothing until an operator releases it; rejecting it changes nothing."""
+    rows = [("basic", f"E{i}", "", "x") for i in range(100)]
+    ingest_file(home, ListAdapter(), write_list(tmp_path, "a", rows), day(0))
+    short = write_list(tmp_path, "b", rows[:10])
+    outcome = ingest_file(home, ListAdapter(), short, day(1))
+    assert outcome.state == "held"
+    assert "under the floor" in outcome.reason
+    assert kinds(home, since=day(1)) == []
+    reject(home, outcome.batch, by="tester", reason="cut short")
+    assert ingest_file(home, ListAdapter(), short, day(1)).state == "rejected"
+
+
+def test_released_batch_is_applied(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was held below the floor is applied once an operator says so."""
+    from duecare.registers import catalogue
+
+    monkeypatch.setattr(catalogue, "all_adapters", lambda home: {SOURCE.name: ListAdapter()})
+    rows = [("basic", f"E{i}", "", "x") for i in range(100)]
+    ingest_file(home, ListAdapter(), write_list(tmp_path, "a", rows), day(0))
+    outcome = ingest_file(home, ListAdapter(), write_list(tmp_path, "b", rows[:10]), day(1))
+    assert release(home, outcome.batch, by="tester", reason="the register was split").state == "committed"
+    assert len(kinds(home, since=day(1), kind="lapse")) == 90
+
+
+def test_late_snapshot_finds_its_place(home: Home, tmp_path: Path) -> None:
+    """An older snapshot moves the first observation back, narrows the window, and makes no news."""
+    old = write_list(tmp_path, "a", [("people", "A", "p", "member")])
+    mid = write_list(tmp_path, "b", [("people", "A", "p", "member"), ("people", "A", "q", "head")])
+    new = write_list(tmp_path, "c", [("people", "A", "q", "head")])
+    ingest_file(home, ListAdapter(), old, day(0))
+    ingest_file(home, ListAdapter(), new, day(10))
+    outcome = ingest_file(home, ListAdapter(), mid, day(5))
+    assert outcome.late
+    sections = company(home, "A")["sources"][0]["sections"]["people"]
+    assert [(fact["key"], fact["first_observed"], fact["not_before"]) for fact in sections["facts"]] == [
+        ("q", day(5).isoformat(), day(0).isoformat())
+    ]
+    assert sections["former"][0]["gone_since"] == day(10).isoformat()
+    assert outcome.changes == {}
+
+
+def test_reread_dates_back_and_makes_no_news(home: Home, tmp_path: Path) -> None:
+    """A parser that learns a section dates its rows to the oldest snapshot that shows them."""
+    path = write_list(tmp_path, "a", [("basic", "A", "", "x"), ("people", "A", "p", "head")])
+    later = write_list(tmp_path, "b", [("basic", "A", "", "y"), ("people", "A", "p", "head")])
+    old_parser = ListAdapter("1", ("basic",))
+    ingest_file(home, old_parser, path, day(0))
+    ingest_file(home, old_parser, later, day(30))
+    ingest_file(home, ListAdapter("2"), later, day(31))
+    people = company(home, "A")["sources"][0]["sections"]["people"]["facts"]
+    assert [fact["first_observed"] for fact in people] == [day(0).isoformat()]
+    told = [c for c in query(home) if c["section"] == "people"]
+    assert [(c["kind"], c["moved"], c["late"]) for c in told] == [("first_observation", "parser", True)]
+
+
+def test_reread_again_is_harmless(home: Home, tmp_path: Path) -> None:
+    """Reading the stored snapshots again with the same parser changes nothing."""
+    for number, text in enumerate("xyx"):
+        ingest_file(home, ListAdapter(), write_list(tmp_path, str(number), [("basic", "A", "", text)]), day(number))
+    before, changes = facts(home), kinds(home)
+    from duecare.registers.reading import open_workshop  # the caller's place of work
+
+    open_workshop(home.lake.connection)
+    fold.reread(home, ListAdapter(), stage_arrival)
+    assert facts(home) == before
+    assert kinds(home) == changes
+
+
+def test_same_file_twice_is_known(home: Home, tmp_path: Path) -> None:
+    """A rerun is harmless."""
+    path = write_list(tmp_path, "a", [("basic", "A", "", "x")])
+    assert ingest_file(home, ListAdapter(), path, day(0)).state == "committed"
+    assert ingest_file(home, ListAdapter(), path, day(0)).state == "known"
+    assert len(kinds(home)) == 1
+
+
+def test_past_moments_on_both_axes(home: Home, tmp_path: Path) -> None:
+    """What was known then, and what was true then by the register's dates, can both be asked for."""
+    first = write_list(tmp_path, "a", [("basic", "A", "", "old"), ("people", "A", "p", "fined", "2010-05-05")])
+    second = write_list(tmp_path, "b", [("basic", "A", "", "new"), ("people", "A", "p", "fined", "2010-05-05")])
+    ingest_file(home, ListAdapter(), first, day(0))
+    ingest_file(home, ListAdapter(), second, day(10))
+    assert company(home, "A", known_at=day(5))["name"] == "old"
+    assert company(home, "A")["name"] == "new"
+    before_all = company(home, "A", as_of=day(-400).date())["sources"][0]["sections"]
+    assert [fact["value"] for fact in before_all["people"]["facts"]] == [{"post": "fined"}]
+    assert before_all["basic"]["facts"] == []
+
+
+_rows = st.lists(
+    st.tuples(
+        st.sampled_from(["basic", "people"]),
+        st.sampled_from(["A", "B"]),
+        st.sampled_from(["p", "q"]),
+        st.sampled_from(["x", "y"]),
+    ),
+    max_size=6,
+    unique_by=lambda row: row[:3] if row[0] == "people" else row[:2],
+).map(lambda rows: [(s, e, "" if s == "basic" else k, t) for s, e, k, t in rows])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    lists=st.lists(st.tuples(_rows, st.sampled_from(["whole", "additions", "listed"])), min_size=1, max_size=5),
+    data=st.data(),
+)
+def test_order_of_arrival_does_not_matter(
+    lists: list[tuple[list[tuple[str, str, str, str]], str]], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The same snapshots in any order end in the same facts."""
+    folder = tmp_path_factory.mktemp("orders")
+    coverage = lists[0][1]
+    paths = []
+    for number, (rows, _) in enumerate(lists):
+        reads = [("A", "basic", "read"), ("A", "people", "read")] if coverage == "listed" else None
+        kept = [row for row in rows if reads is None or row[1] == "A"]
+        path = write_list(folder, str(number), kept, {"basic": coverage, "people": coverage}, reads)
+        paths.append((path, day(number)))
+    ends = []
+    for index, order in enumerate([paths, paths[::-1], data.draw(st.permutations(paths))]):
+        with Home(load(home=folder / f"home{index}")) as opened:
+            for path, at in order:
+                ingest_file(opened, ListAdapter(), path, at)
+            ends.append((facts(opened), held(opened)))
+    assert ends[0] == ends[1] == ends[2]
