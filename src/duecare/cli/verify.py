@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
 
-from duecare import settings
+from duecare.cli.output import HomeOption, JsonOption, errors, plain, print_json, say
 from duecare.errors import BadInput, EvidenceBroken
 from duecare.evidence.audit import audit
 from duecare.evidence.check import Check, all_hold, answer
 from duecare.evidence.checkpoint import Checkpoint, Note, VerifierKey, open_checkpoint, read_key
 from duecare.evidence.proof import parse_proof, verify_bundle, verify_growth
 from duecare.evidence.tiles import LogReader
+from duecare.settings import load
 
 
 def verify(
@@ -34,8 +33,8 @@ def verify(
     key: Annotated[
         Path | None, typer.Option("--key", help="The log's public key (default: the home's own).", show_default=False)
     ] = None,
-    home: Annotated[Path | None, typer.Option("--home", help="The home folder.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Check a proof file or the whole log, from files alone.
 
@@ -44,22 +43,22 @@ def verify(
 
     Example: duecare verify alert-17.proof.json
     """
-    chosen = settings.load(home=home)
+    chosen = load(home=home)
     if file is None and not everything:
         raise BadInput("There is nothing to verify.", hint="Name a proof or checkpoint file, or give --all.")
     data = _read(file) if file is not None else None
     public = read_key(key or chosen.home / "keys" / "log.pub")
     entry: dict[str, Any] | None = None
-    if everything:
-        checks = _audit(chosen.home / "log", public, data, quiet=as_json)
-    else:
-        assert data is not None
-        log = LogReader(chosen.home / "log") if (chosen.home / "log" / "checkpoint").exists() else None
-        checks, entry = verify_file(data, public, log)
+    log = LogReader(chosen.home / "log") if (chosen.home / "log" / "checkpoint").exists() else None
+    if log is None and everything:
+        raise BadInput(f"There is no log in {chosen.home}.", hint="Name the home of a log with --home.")
+    checks, entry = verify_file(data, public, log) if data is not None else ([], None)
+    if log is not None and everything:
+        checks += _audit(log, public, quiet=as_json)
     if as_json:
-        typer.echo(json.dumps(_document(file, public, checks, entry), ensure_ascii=False))
+        print_json(_document(file, public, checks, entry))
     else:
-        _print(file, public, checks, entry, chosen.language)
+        _print(file, public, checks, entry, zh=chosen.language == "zh")
     if not all_hold(checks):
         raise typer.Exit(1)
 
@@ -74,7 +73,7 @@ def verify_file(data: bytes, public: VerifierKey, log: LogReader | None) -> tupl
         if not all_hold(checks):
             return checks, None
         proof = parse_proof(data)
-        if log is not None and not any(check.name == "growth" for check in checks) and _same_origin(log, public):
+        if log is not None and _same_origin(log, public):
             checks.append(_grown(proof.checkpoint, public, log))
         return checks, proof.entry
     try:
@@ -114,17 +113,12 @@ def _is_note(data: bytes) -> bool:
     return True
 
 
-def _audit(folder: Path, public: VerifierKey, older: bytes | None, *, quiet: bool) -> list[Check]:
-    if not (folder / "checkpoint").exists():
-        raise BadInput(f"There is no log in {folder}.", hint="Name the home of a log with --home.")
-    if older is not None and older.startswith(b"{"):
-        try:
-            older = parse_proof(older).checkpoint
-        except EvidenceBroken as error:
-            return [answer("form", False, error)]
-    with Progress(console=Console(stderr=True), transient=True, disable=quiet) as progress:
+def _audit(log: LogReader, public: VerifierKey, *, quiet: bool) -> list[Check]:
+    with Progress(console=errors, transient=True, disable=quiet) as progress:
         task = progress.add_task("重新推算日志 / re-deriving the log", total=None)
-        return audit(folder, public, older, lambda done, total: progress.update(task, completed=done, total=total))
+        return audit(
+            log.folder, public, progress=lambda done, total: progress.update(task, completed=done, total=total)
+        )
 
 
 def _read(file: Path) -> bytes:
@@ -147,21 +141,25 @@ def _document(
 
 
 def _print(
-    file: Path | None, public: VerifierKey, checks: list[Check], entry: dict[str, Any] | None, language: str
+    file: Path | None, public: VerifierKey, checks: list[Check], entry: dict[str, Any] | None, *, zh: bool
 ) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    zh = language == "zh"
-    console.print(f"\n[bold]{escape(str(file) if file else public.name)}[/]\n")
+    say(f"\n[bold]{plain(file or public.name)}[/]\n")
     for check in checks:
-        mark, style = ("核", "bold green") if check.holds else ("疑", "bold red")
+        seal, style = ("核 ✓", "bold green") if check.holds else ("疑 ✗", "bold red")
         words, other = (check.meaning_zh, check.meaning_en) if zh else (check.meaning_en, check.meaning_zh)
-        console.print(f"  [{style}][{mark}]  {escape(words)}[/]".replace(f"[{mark}]", f"\\[{mark}]"))
-        console.print(f"        [dim]{escape(other)}[/]")
+        say(f"  [{style}]{seal}  {plain(words)}[/]")
+        say(f"        [dim]{plain(other)}[/]")
         if check.detail:
-            console.print(f"        [dim]{escape(check.detail)}[/]")
-        console.print()
+            say(f"        [dim]{plain(check.detail)}[/]")
+        say()
+    if all(check.name != "growth" for check in checks) and all_hold(checks):
+        say(
+            "  只增不改: 手头没有较早的状态可以比较"
+            if zh
+            else "  Only grown: no earlier state is at hand to compare with."
+        )
+        say()
     if entry is not None:
-        console.print(f"  {'记录内容' if zh else 'The entry'}: {escape(entry['kind'])} · {escape(entry['subject'])}")
-        console.print(f"  {entry['at']}  {escape(json.dumps(entry['body'], ensure_ascii=False))}\n")
-    key_words = "验证所用公钥" if zh else "Checked with the public key"
-    console.print(f"  [dim]{key_words} {escape(str(public))}[/]\n")
+        say(f"  {'记录内容' if zh else 'The entry'}: {plain(entry['kind'])} · {plain(entry['subject'])}")
+        say(f"  {plain(entry['at'])}  {plain(json.dumps(entry['body'], ensure_ascii=False))}\n")
+    say(f"  [dim]{'验证所用公钥' if zh else 'Checked with the public key'} {plain(public)}[/]\n")
