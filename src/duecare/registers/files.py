@@ -1,0 +1,167 @@
+"""Files as they arrive: plain, gzip or zip, in any encoding, checked to be whole before anything is read.
+
+The rule of this module: a file that is empty or cut short never yields a part of itself.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from duecare.errors import BadInput
+
+_CHUNK = 8 << 20
+
+Lines = npt.NDArray[np.int64]
+"""Numbers of lines, places of records or offsets of bytes, sorted."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A file ready to be read: ``path`` is plain UTF-8, ``title`` is what messages call it, ``member`` is its name
+    inside the archive (its own name where it came plain), ``folder`` is for passing files and goes with it."""
+
+    path: Path
+    title: str
+    member: str
+    folder: Path
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.path.stat().st_size
+
+
+@contextmanager
+def unpacked(path: Path, *, suffixes: tuple[str, ...], encoding: str = "utf-8") -> Iterator[Plain]:
+    """``path`` unpacked for the length of the block. What it is, is told by its first bytes, not by its name.
+
+    ``suffixes`` say which member of a zip to take. Raises ``BadInput`` where the file is missing, empty, cut short,
+    or holds none or several of such members.
+    """
+    if not path.is_file():
+        raise BadInput(f"There is no file {path}.", hint="Give the path of a file that was downloaded.")
+    with tempfile.TemporaryDirectory(prefix="duecare-") as folder:
+        plain = _unpack(path, Path(folder), suffixes)
+        if plain.size == 0:
+            raise BadInput(f"{path.name} is empty.", hint="Download it again; nothing was changed.")
+        if codecs.lookup(encoding).name != "utf-8":
+            plain = _recoded(plain, encoding)
+        yield plain
+
+
+def with_plain_newlines(plain: Plain) -> Plain:
+    """A copy whose lines all end in a line feed, for files that mix two kinds of line ends."""
+    target = plain.folder / "newlines"
+    carry = b""
+    with plain.path.open("rb") as source, target.open("wb") as out:
+        while chunk := source.read(_CHUNK):
+            chunk = carry + chunk
+            carry = b"\r" if chunk.endswith(b"\r") else b""
+            out.write(chunk.removesuffix(carry).replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
+        out.write(carry.replace(b"\r", b"\n"))
+    return replace(plain, path=target)
+
+
+def lines_at(path: Path, offsets: Lines) -> Lines:
+    """The line (1 is the first) in which each of the sorted byte ``offsets`` (0 is the first) lies."""
+    lines = np.ones(len(offsets), dtype=np.int64)
+    start, before = 0, 0
+    with path.open("rb") as source:
+        while chunk := source.read(_CHUNK):
+            ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == 10)
+            here = slice(np.searchsorted(offsets, start), np.searchsorted(offsets, start + len(chunk)))
+            lines[here] += before + np.searchsorted(ends, offsets[here] - start)
+            start, before = start + len(chunk), before + len(ends)
+    return lines
+
+
+def count_lines(path: Path) -> int:
+    """How many lines there are; a last one without a line end counts."""
+    count, last = 0, b"\n"
+    with path.open("rb") as source:
+        while chunk := source.read(_CHUNK):
+            count, last = count + chunk.count(b"\n"), chunk[-1:]
+    return count + (last != b"\n")
+
+
+def blank_lines(path: Path) -> Lines:
+    """The numbers of the lines that hold nothing, in order."""
+    found: list[Lines] = []
+    before, tail = 0, b"\n"
+    with path.open("rb") as source:
+        while chunk := source.read(_CHUNK):
+            chunk = chunk.replace(b"\r", b"")
+            data = np.frombuffer(tail + chunk, dtype=np.uint8)
+            ends = data == 10
+            numbers = before + np.cumsum(ends[1:])
+            found.append(numbers[ends[1:] & ends[:-1]])
+            before, tail = before + int(ends[1:].sum()), chunk[-1:] or tail
+    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+
+
+def _unpack(path: Path, folder: Path, suffixes: tuple[str, ...]) -> Plain:
+    with path.open("rb") as file:
+        start = file.read(4)
+    target = folder / "plain"
+    try:
+        if start.startswith(b"\x1f\x8b"):
+            with gzip.open(path) as source:
+                _copy(source, target)
+            return Plain(target, path.name, path.name.removesuffix(".gz"), folder)
+        if start == b"PK\x03\x04":
+            with zipfile.ZipFile(path) as archive:
+                member = _only_member(path, archive, suffixes)
+                with archive.open(member) as source:
+                    _copy(source, target)
+            return Plain(target, f"{path.name} ({member})", member, folder)
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, NotImplementedError) as error:
+        raise BadInput(
+            f"{path.name} is cut short or damaged: {error or 'the archive ends too early'}.",
+            hint="Download it again; nothing was read from it.",
+        ) from None
+    return Plain(path, path.name, path.name, folder)
+
+
+def _only_member(path: Path, archive: zipfile.ZipFile, suffixes: tuple[str, ...]) -> str:
+    members = [item.filename for item in archive.infolist() if not item.is_dir()]
+    fitting = [name for name in members if name.lower().endswith(suffixes)]
+    if len(fitting) != 1:
+        raise BadInput(
+            f"{path.name} holds {', '.join(members[:5]) or 'nothing'}.",
+            hint=f"Exactly one file ending in {' or '.join(suffixes)} was expected in it.",
+        )
+    return fitting[0]
+
+
+def _copy(source: IO[bytes] | gzip.GzipFile, target: Path) -> None:
+    with target.open("wb") as out:
+        shutil.copyfileobj(source, out, _CHUNK)
+
+
+def _recoded(plain: Plain, encoding: str) -> Plain:
+    target = plain.folder / "utf-8"
+    decoder = codecs.getincrementaldecoder(encoding)("strict")
+    try:
+        with plain.path.open("rb") as source, target.open("wb") as out:
+            while chunk := source.read(_CHUNK):
+                out.write(decoder.decode(chunk).encode("utf-8"))
+            out.write(decoder.decode(b"", final=True).encode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"{plain.title} is not {encoding}: {error.reason} near byte {error.start}.",
+            hint="Give the encoding that the publisher names.",
+        ) from None
+    return replace(plain, path=target)
