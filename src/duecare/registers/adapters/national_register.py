@@ -10,6 +10,7 @@ that are missing would look like facts that ended.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from typing import Any
 
 from lxml import etree
 
-from duecare.errors import BadInput
+from duecare.errors import BadInput, SourceUnavailable
 from duecare.registers.adapter import Page, PageRead, Row, composite
 from duecare.registers.sections import CATALOGUE, Section
 from duecare.registers.sources import RatePolicy, Source
@@ -141,6 +142,22 @@ class NationalRegister:
     def address(self, site: str, entity: str) -> str:
         """The address of the report about the company with the code ``entity``."""
         return f"{site.rstrip('/')}/report/{entity}"
+
+    def updated(self, get: Callable[[str], Page], site: str, since: date) -> tuple[str, ...]:
+        """Codes whose page changed on ``since`` or later, in order, from the index that the site offers; ``get`` is
+        ``Fetcher.get``. Raises ``SourceUnavailable`` where the index cannot be read, and what ``get`` raises."""
+        codes: list[str] = []
+        number = pages = 1
+        while number <= pages:
+            page = get(f"{site.rstrip('/')}/updates?since={since.isoformat()}&page={number}")
+            try:
+                index = json.loads(page.body)
+                pages = int(index["pages"])
+                codes += [str(code) for code in index["codes"]]
+            except (ValueError, KeyError, TypeError):
+                raise SourceUnavailable(f"{page.url} is not an index of updated pages.") from None
+            number += 1
+        return tuple(dict.fromkeys(codes))
 
     def read(self, page: Page) -> PageRead:
         """Read a report page. A page that is cut short, about another company, or no report at all yields every
