@@ -1,0 +1,177 @@
+"""``duecare proof`` and ``duecare verify``, run as a program on files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from duecare.cli.proof import proof
+from duecare.cli.verify import verify
+from duecare.errors import BadInput, UnknownName
+from duecare.evidence.log import Log
+from duecare.evidence.outbox import record, sequence
+from duecare.settings import load
+from duecare.store.home import Home
+
+app = typer.Typer()
+app.command()(verify)
+app.command()(proof)
+AT = datetime(2019, 5, 6, tzinfo=UTC)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def add(home: Path, *subjects: str) -> None:
+    with Home(load(home=home)) as opened:
+        with opened.database.session() as session:
+            for subject in subjects:
+                record(session, "alert:send", subject, {"标题": "清算信息"}, AT)
+        sequence(opened.database, Log.at(home))
+
+
+@dataclass(frozen=True)
+class Files:
+    """A home with a log, a checkpoint noted early, and a proof; ``outside`` has only what an outsider was given."""
+
+    home: Path
+    outside: Path
+    noted: Path
+    proof: Path
+    key: Path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    home, outside = tmp_path / "home", tmp_path / "outside"
+    add(home, "alert:1", "alert:2")
+    outside.mkdir()
+    shutil.copy(home / "log" / "checkpoint", outside / "noted")
+    shutil.copy(home / "keys" / "log.pub", outside / "log.pub")
+    add(home, "alert:3", "alert:1")
+    made = run("proof", "alert:1", "--out", outside, "--home", home, "--json")
+    assert made.exit_code == 0, made.output
+    paths = [Path(each["file"]) for each in json.loads(made.stdout)]
+    assert len(paths) == 2
+    return Files(home, outside, outside / "noted", paths[0], outside / "log.pub")
+
+
+def test_a_proof_is_verified_by_an_outsider(files: Files) -> None:
+    """With the file and the key alone, and no home at all, the answer is given in words."""
+    absent = files.outside / "no-home"
+    result = run("verify", files.proof, "--key", files.key, "--home", absent)
+    assert result.exit_code == 0, result.output
+    assert "签名真实" in result.stdout
+    assert "记录在册" in result.stdout
+    assert "清算信息" in result.stdout
+    assert "没有较早的状态可以比较" in result.stdout
+    assert not absent.exists()
+
+
+def test_a_proof_is_compared_with_the_log_at_hand(files: Files) -> None:
+    """In the home of the log, the third answer is that the log only grew since."""
+    add(files.home, "alert:9")
+    result = run("verify", files.proof, "--home", files.home, "--json")
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert [(check["name"], check["holds"]) for check in answer["checks"]] == [
+        ("form", True), ("signature", True), ("inclusion", True), ("growth", True),
+    ]  # fmt: skip
+    assert answer["holds"]
+    assert answer["entry"]["subject"] == "alert:1"
+
+
+def test_a_changed_proof_is_refused(files: Files) -> None:
+    """A proof in which one word was changed exits with 1 and says which check failed and what that means."""
+    files.proof.write_text(files.proof.read_text(encoding="utf-8").replace("清算信息", "注销信息"), encoding="utf-8")
+    result = run("verify", files.proof, "--key", files.key, "--home", files.outside)
+    assert result.exit_code == 1
+    assert "不在册" in result.stdout
+    assert "Not recorded" in result.stdout
+    assert "注销信息" not in result.stdout
+
+
+def test_any_changed_byte_of_a_file_is_refused(files: Files) -> None:
+    """Each file, with any byte changed, exits with 1."""
+    for path in (files.proof, files.noted):
+        data = path.read_bytes()
+        for position in range(0, len(data), 7 if path == files.noted else 41):
+            path.write_bytes(data[:position] + bytes([data[position] ^ 4]) + data[position + 1 :])
+            result = run("verify", path, "--home", files.home, "--json")
+            assert result.exit_code == 1, (path, position, result.output)
+            assert not json.loads(result.stdout)["holds"]
+
+
+def test_a_noted_checkpoint_is_compared(files: Files) -> None:
+    """A checkpoint noted earlier is found in the log of today."""
+    result = run("verify", files.noted, "--home", files.home)
+    assert result.exit_code == 0, result.output
+    assert "只增不改" in result.stdout
+    assert "from 2 to 4 entries" in result.stdout
+    with pytest.raises(BadInput, match="no log here"):
+        _reraise(run("verify", files.noted, "--key", files.key, "--home", files.outside))
+
+
+def _reraise(result: Result) -> None:
+    assert result.exception is not None
+    raise result.exception
+
+
+def test_a_log_put_back_is_found_out(files: Files) -> None:
+    """A log that was put back to an earlier state contradicts the proof made since."""
+    shutil.copy(files.noted, files.home / "log" / "checkpoint")
+    result = run("verify", files.proof, "--home", files.home)
+    assert result.exit_code == 1
+    assert "the log here has 2 entries, the file speaks of 4" in result.stdout
+
+
+def test_the_whole_log(files: Files) -> None:
+    """``--all`` re-derives everything, finds a changed entry, and compares with what was noted."""
+    result = run("verify", "--all", "--home", files.home, "--json")
+    names = ["signature", "entries", "tiles", "root"]
+    assert [check["name"] for check in json.loads(result.stdout)["checks"]] == names
+    assert result.exit_code == 0
+    assert run("verify", files.noted, "--all", "--home", files.home).exit_code == 0
+    bundle = next((files.home / "log" / "tile" / "entries").rglob("4"))
+    bundle.write_bytes(bundle.read_bytes().replace(b"alert:3", b"alert:4"))
+    result = run("verify", "--all", "--home", files.home)
+    assert result.exit_code == 1
+    assert "entry 2 is not what the tile says" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ((), "nothing to verify"),
+        (("absent.json",), "absent.json cannot be read"),
+        (("--all", "--key", "log.pub"), "There is no log in"),
+        (("proof.json", "--key", "proof.json"), "not a verifier key"),
+        (("proof.json",), "--key FILE"),
+    ],
+)
+def test_bad_use_is_explained(
+    files: Files, arguments: tuple[str, ...], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be verified at all is an error of use, with what would be right."""
+    monkeypatch.chdir(files.outside)
+    shutil.copy(files.proof, "proof.json")
+    with pytest.raises(BadInput, match=why):
+        _reraise(run("verify", *arguments, "--home", files.outside / "empty"))
+
+
+def test_a_proof_of_nothing(files: Files) -> None:
+    """Asking for a proof about something that was never recorded names what was."""
+    with pytest.raises(UnknownName, match="Did you mean alert:"):
+        _reraise(run("proof", "alert:33", "--home", files.home))
+    made = run("proof", "3", "--home", files.home, "--out", files.outside, "--since", files.noted)
+    assert made.exit_code == 0, made.output
+    result = run("verify", files.outside / "evidence-3.proof.json", "--key", files.key, "--home", files.outside)
+    assert "from 2 to 4 entries" in result.stdout
