@@ -1,0 +1,72 @@
+"""``duecare deliver``: send what is owed; list what was given up."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from duecare.cli.output import HomeOption, JsonOption, console, errors, moment, plain, print_json, say, table
+from duecare.settings import load
+from duecare.store.home import Home
+
+
+def deliver(
+    failed: Annotated[bool, typer.Option("--failed", help="List what was given up instead of sending.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compose the digests that are due and send all that is due by every channel that is configured.
+
+    Several may run at once; each delivery is sent by one of them. Exit code 1 if something was given up.
+
+    Example: DUECARE_SMTP_URL=smtp://localhost:25 duecare deliver
+    """
+    with Home(load(home=home)) as opened:
+        if failed:
+            _list_failed(opened, as_json)
+            return
+        from duecare.radar.delivery import deliver as run
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=errors, transient=True) as progress:
+            task = progress.add_task("sending", total=None)
+            report = run(opened, progress=lambda done, due: progress.update(task, completed=done, total=due))
+    if as_json:
+        print_json(report.as_json())
+    else:
+        say(f"Digests composed {report.digests} · sent {report.sent} · to try again {report.retried}")
+        if report.cancelled:
+            say(f"Cancelled, the address has ended: {report.cancelled}")
+        for channel, (count, missing) in report.waiting.items():
+            say(f"[yellow]! {count} wait for {plain(channel)}[/]: {plain(missing)}")
+        if report.given_up:
+            say(f"[red]! given up: {report.given_up}[/]. To see them: [bold]duecare deliver --failed[/].")
+    if report.given_up:
+        raise typer.Exit(1)
+
+
+def _list_failed(home: Home, as_json: bool) -> None:
+    from duecare.radar.delivery import failures
+
+    with home.database.session() as session:
+        found = failures(session)
+    if as_json:
+        print_json([one.__dict__ for one in found])
+        return
+    if not found:
+        say("Nothing was given up.")
+        return
+    rows = table("delivery", "member", "channel", "what", "attempts", "first tried", "why")
+    for one in found:
+        rows.add_row(
+            str(one.delivery_id),
+            plain(one.member),
+            one.channel,
+            plain(one.what),
+            str(one.attempts),
+            moment(one.since),
+            plain(one.error),
+        )
+    console.print(rows)

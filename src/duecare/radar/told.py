@@ -1,0 +1,64 @@
+"""What a recipient of a correction was told before: the wrong alert, when, and by which delivery.
+
+The rule of this module: a correction speaks of what this recipient was told, not of what was told in general.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from duecare.radar.models import Alert, Delivery, DeliveryMode, may_have_been_told
+
+
+@dataclass(frozen=True)
+class Told:
+    """The alert that was wrong, when this reader was told (none: perhaps never), and the delivery that carried it."""
+
+    alert: Alert
+    at: datetime | None
+    delivery_id: int | None
+
+
+def told_before(session: Session, corrections: Sequence[tuple[Alert, Delivery]]) -> dict[int, Told]:
+    """Delivery id of a correction → what it corrects. Deliveries of alerts that correct nothing are left out.
+
+    Whoever was told at an address that has ended hears the correction at another; theirs is found by the member.
+    """
+    wanted = {alert.corrects_id for alert, _ in corrections if alert.corrects_id is not None}
+    if not wanted:
+        return {}
+    originals = {alert.id: alert for alert in session.scalars(select(Alert).where(Alert.id.in_(wanted)))}
+    members = {delivery.member_id for _, delivery in corrections}
+    earlier = list(
+        session.scalars(
+            select(Delivery)
+            .where(Delivery.alert_id.in_(wanted), Delivery.member_id.in_(members), may_have_been_told())
+            .order_by(Delivery.id.desc())
+        )
+    )
+    digests = [delivery.digest_id for delivery in earlier if delivery.mode == DeliveryMode.DIGEST.value]
+    carriers: dict[int | None, int] = {
+        carrier.digest_id: carrier.id
+        for carrier in session.execute(
+            select(Delivery.digest_id, Delivery.id).where(
+                Delivery.digest_id.in_(digests), Delivery.mode == DeliveryMode.CARRIER.value
+            )
+        )
+    }
+    by_member = {(delivery.alert_id, delivery.member_id): delivery for delivery in earlier}
+    by_address = {(delivery.alert_id, delivery.address_id): delivery for delivery in earlier}
+    found: dict[int, Told] = {}
+    for alert, delivery in corrections:
+        if alert.corrects_id not in originals:
+            continue
+        first = by_address.get((alert.corrects_id, delivery.address_id)) or by_member.get(
+            (alert.corrects_id, delivery.member_id)
+        )
+        carrier = None if first is None else carriers.get(first.digest_id, first.id)
+        found[delivery.id] = Told(originals[alert.corrects_id], first.sent_at if first else None, carrier)
+    return found

@@ -1,0 +1,296 @@
+"""What readers are told of an alert, in words: one row for digests, one letter for an alert by itself.
+
+The rule of this module: the register's date and our observation never stand for each other. What the source does not
+date is 日期不详, what it shows no longer is "no longer shown" (never left, resigned or paid), and every row says where
+from, when we saw it, and whether it was checked (case 1).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from duecare.radar.channels.channel import Letter
+from duecare.radar.models import Alert
+from duecare.radar.reader import Lexicon, Reader
+from duecare.radar.told import Told
+from duecare.registers.field_words import field_word
+from duecare.registers.sections import CATEGORY_WORDS, RISK_WORDS, Category, RiskLevel
+
+_KINDS: dict[str, tuple[str, str]] = {
+    "added": ("新增", "added"),
+    "changed": ("变更", "changed"),
+    "lapse": ("来源不再展示", "no longer shown by the source"),
+    "correction": ("来源更正", "corrected by the source"),
+    "retraction": ("更正", "correction"),
+}
+_SEALS: dict[str, tuple[str, str, str]] = {
+    "verified": ("核", "已核实", "verified against the source"),
+    "contradicted": ("疑", "与来源矛盾", "contradicted by the source"),
+    "unavailable": ("待", "暂无法核实", "cannot be verified at present"),
+    "retraction": ("正", "已更正", "corrected"),
+    "none": ("", "来源所载，未另行核验", "as published by the source, not checked again"),
+}
+_COLOURS = {"核": "#1C6E53", "疑": "#AE2A1B", "正": "#AE2A1B", "待": "#8A5A00", "": "#5A626B"}
+_UNDATED = ("日期不详（来源未给出日期）", "not known (the source gives no date)")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One alert for one reader, in words. ``entity_link`` and ``snapshot_link`` are empty without a public address."""
+
+    alert_id: int
+    entity: str
+    name: str
+    entity_link: str
+    section: str
+    what: str
+    retraction: bool
+    risk: str
+    category: str
+    dated: str
+    window: str
+    content: tuple[str, ...]
+    source: str
+    page: str
+    snapshot: str
+    snapshot_link: str
+    seal: str
+    verification: str
+    seal_colour: str
+
+
+def row(alert: Alert, reader: Reader, lexicon: Lexicon, told: Told | None = None) -> Row:
+    """``alert`` in words. ``told`` is needed where it corrects another."""
+    retraction = alert.corrects_id is not None
+    seal, zh, en = _SEALS["retraction" if retraction else alert.verification]
+    before, after = _value(alert.before), _value(alert.after)
+    if retraction:
+        content = _retraction(alert, reader, lexicon, told)
+    else:
+        content = _content(alert, before, after, reader)
+    return Row(
+        alert_id=alert.id,
+        entity=alert.entity,
+        name=alert.name or alert.entity,
+        entity_link=lexicon.link(f"/company/{alert.entity}"),
+        section=lexicon.section(alert.source, alert.section, reader),
+        what=reader.say(*_KINDS["retraction" if retraction else _kind(alert, before)]),
+        retraction=retraction,
+        risk=reader.say(*RISK_WORDS[RiskLevel(alert.risk)]),
+        category=reader.say(*CATEGORY_WORDS[Category(alert.category)]),
+        dated=f"{alert.effective_on:%Y-%m-%d}" if alert.effective_on else reader.say(*_UNDATED),
+        window=_window(alert, reader),
+        content=content,
+        source=lexicon.source(alert.source, reader),
+        page=alert.address,
+        snapshot=alert.snapshot,
+        snapshot_link=lexicon.link(f"/snapshots/{alert.snapshot}") if alert.snapshot else "",
+        seal=seal,
+        verification=reader.say(zh, en),
+        seal_colour=_COLOURS[seal],
+    )
+
+
+def letter(alert: Alert, reader: Reader, lexicon: Lexicon, told: Told | None = None) -> Letter:
+    """The letter that tells of ``alert`` by itself, or of its correction."""
+    one = row(alert, reader, lexicon, told)
+    if one.retraction:
+        headline = reader.say(f"更正：{one.name} {one.section}", f"Correction: {one.name}, {one.section}")
+    else:
+        headline = reader.say(
+            f"{one.name}：{one.section} {one.what}（{one.risk}）", f"{one.name}: {one.section} {one.what} ({one.risk})"
+        )
+    headline = " ".join(headline.split())  # a line break in a register's name must not end a mail header
+    subject = reader.say(f"【监控动态】{headline}", f"[Watch] {headline}")
+    return Letter(
+        subject=subject,
+        text=render("letter.txt.j2", reader, headline=headline, rows=[one], counts=[], note=""),
+        html=render("letter.html.j2", reader, headline=headline, rows=[one], counts=[], note=""),
+        short=short(one, reader),
+        markdown=f"**{subject}**\n{markdown(one, reader)}",
+        data={
+            "type": "alert.corrected" if one.retraction else "alert.created",
+            "timestamp": alert.created_at.isoformat(),
+            "data": as_json(alert, one),
+        },
+    )
+
+
+def as_json(alert: Alert, one: Row) -> dict[str, Any]:
+    """An alert for programs. ``effective_on`` null: the register gives no date. Times are ISO 8601 in UTC."""
+    return {
+        "id": alert.id,
+        "change": alert.change_id,
+        "corrects": alert.corrects_id,
+        "entity": alert.entity,
+        "name": one.name,
+        "section": alert.section,
+        "key": alert.key,
+        "kind": "retraction" if one.retraction else alert.kind,
+        "category": alert.category,
+        "risk": alert.risk,
+        "before": _value(alert.before),
+        "after": _value(alert.after),
+        "effective_on": alert.effective_on.isoformat() if alert.effective_on else None,
+        "not_before": alert.not_before.isoformat() if alert.not_before else None,
+        "not_after": alert.not_after.isoformat(),
+        "source": alert.source,
+        "page": alert.address,
+        "snapshot": alert.snapshot,
+        "verification": alert.verification,
+        "content": list(one.content),
+        "why": alert.wording,
+    }
+
+
+def short(one: Row, reader: Reader) -> str:
+    """One paragraph for SMS: what, the register's date, when we saw it, the source, the verification."""
+    if one.retraction:
+        return reader.say("【更正】", "[Correction] ") + " ".join(one.content)
+    return reader.say(
+        f"【监控动态】{one.name}：{one.section} {one.what}（{one.risk}）。登记日期：{one.dated}。"
+        f"观测区间：{one.window}。来源：{one.source}。{one.verification}。{one.entity_link}",
+        f"[Watch] {one.name}: {one.section} {one.what} ({one.risk}). Register's date: {one.dated}. "
+        f"Observed: {one.window}. Source: {one.source}; {one.verification}. {one.entity_link}",
+    ).strip()
+
+
+def markdown(one: Row, reader: Reader) -> str:
+    """A row for WeCom."""
+    label = reader.say
+    name = f"[{_mark(one.name)}]({one.entity_link})" if one.entity_link else _mark(one.name)
+    lines = [f'{name} · {one.section} {one.what} · <font color="warning">{one.risk}</font>']
+    lines += [f"> {_mark(line)}" for line in one.content]
+    lines += [
+        f"> {label('登记日期', 'Register’s date')}：{one.dated}",
+        f"> {label('观测区间', 'Observed')}：{one.window}",
+        f"> {label('来源', 'Source')}：{_mark(one.source)}",
+    ]
+    if one.snapshot_link:
+        lines.append(f"> [{label('官网快照', 'Snapshot')}]({one.snapshot_link})")
+    return "\n".join([*lines, f"> {one.verification}"])
+
+
+def render(template: str, reader: Reader, **given: Any) -> str:
+    """A template of ``templates/`` filled in; rows are grouped by company in the order they come."""
+    groups: dict[str, list[Row]] = {}
+    for one in given.pop("rows"):
+        groups.setdefault(one.entity, []).append(one)
+    return (
+        _templates().get_template(template).render(groups=list(groups.values()), reader=reader, say=reader.say, **given)
+    )
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("duecare.radar"),
+        autoescape=lambda name: bool(name and ".html" in name),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _value(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    value: dict[str, Any] = json.loads(text)
+    return value
+
+
+def _kind(alert: Alert, before: Mapping[str, Any] | None) -> str:
+    if alert.kind in ("lapse", "correction"):
+        return alert.kind
+    return "added" if before is None else "changed"
+
+
+def _window(alert: Alert, reader: Reader) -> str:
+    last, first = alert.not_before, reader.moment(alert.not_after)
+    zone = reader.say(f"（{reader.clock}）", f" ({reader.clock})") if " " in first else ""
+    if alert.kind == "lapse":
+        since = reader.say(f"{first} 查看起不再展示", f"not shown since our look of {first}")
+        if last is None:
+            return since + zone
+        return (
+            reader.say(f"{reader.moment(last)} 查看时仍有，{since}", f"still shown on {reader.moment(last)}, {since}")
+            + zone
+        )
+    if last is None:
+        return reader.say(f"此前未读取过，{first} 首次看到", f"never read before; first seen on {first}") + zone
+    return reader.say(f"{reader.moment(last)} 至 {first}", f"{reader.moment(last)} to {first}") + zone
+
+
+def _content(
+    alert: Alert, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, reader: Reader
+) -> tuple[str, ...]:
+    """The fields in words: all of a new or vanished entry, those that differ of a changed one."""
+    if before is not None and after is not None:
+        which = _which(alert, after, reader)
+        lines = [
+            f"{field_word(alert.section, name, reader.language)}：{_plain(before.get(name), reader)} → "
+            f"{_plain(after.get(name), reader)}"
+            for name in dict.fromkeys((*after, *before))
+            if before.get(name) != after.get(name)
+        ]
+        return (*which, *lines)
+    value = after if after is not None else before
+    words = [
+        f"{field_word(alert.section, name, reader.language)} {part}" for name, part in (value or {}).items() if part
+    ]
+    return (reader.say("；", "; ").join(words),) if words else ()
+
+
+def _which(alert: Alert, after: Mapping[str, Any], reader: Reader) -> tuple[str, ...]:
+    """Which of several entries changed, by its first field that did not."""
+    before = _value(alert.before) or {}
+    if not alert.key:
+        return ()
+    for name, part in after.items():
+        if part and before.get(name) == part:
+            return (f"{field_word(alert.section, name, reader.language)} {part}",)
+    return ()
+
+
+def _plain(value: Any, reader: Reader) -> str:
+    return str(value) if value not in (None, "") else reader.say("（空）", "(empty)")
+
+
+def _retraction(alert: Alert, reader: Reader, lexicon: Lexicon, told: Told | None) -> tuple[str, ...]:
+    """ "We told you on … that …; this was wrong because …": what was said, word for word as it was said."""
+    why = (alert.wording or {}).get(reader.language) or (alert.wording or {}).get("zh", "")
+    if told is None:
+        first = reader.say("此前关于该企业的一条通知有误。", "An earlier notice about this company was wrong.")
+    else:
+        wrong = row(told.alert, reader, lexicon)
+        what = reader.say(
+            f"{wrong.name}：{wrong.section} {wrong.what}（{'；'.join(wrong.content)}）",
+            f"{wrong.name}: {wrong.section} {wrong.what} ({'; '.join(wrong.content)})",
+        )
+        on = reader.moment(told.at or told.alert.created_at)
+        first = reader.say(
+            f"我们曾于 {on} 通知您：“{what}”。该通知有误。", f"We told you on {on}: “{what}”. This was wrong."
+        )
+    return (first, reader.say(f"原因：{why}", f"Because: {why}")) if why else (first,)
+
+
+def _mark(text: str) -> str:
+    """``text`` without meaning in Markdown: a register's words must not become a link."""
+    return text.translate(str.maketrans("[]<>*`", "［］＜＞＊｀"))
+
+
+def count_words(counts: Mapping[str, int], reader: Reader) -> list[tuple[str, int]]:
+    """The four counts of a digest in their fixed order, zeros included."""
+    return [(reader.say(*CATEGORY_WORDS[category]), counts.get(category.value, 0)) for category in Category]
+
+
+def sort_key(alert: Alert, severity: Sequence[RiskLevel] = tuple(RiskLevel)) -> tuple[str, int, int]:
+    """By company, the gravest first."""
+    return (alert.entity, -severity.index(RiskLevel(alert.risk)), alert.id)
