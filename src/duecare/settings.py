@@ -38,6 +38,10 @@ class Settings(BaseSettings):
     verification_days: int = Field(
         default=7, gt=0, description="Days an alert waits for a source before it expires unsent."
     )
+    sites: dict[str, str] = Field(
+        default={},
+        description="Source → address of its site, where pages are looked up anew; else the source's own address.",
+    )
     retry_hours: int = Field(default=72, gt=0, description="Hours after which a delivery is given up.")
 
     smtp_url: str = Field(default="", description="smtp://user:password@host:port; empty: mail is not configured.")

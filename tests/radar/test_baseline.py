@@ -138,6 +138,12 @@ def test_more_changes_are_never_more_likely(history: list[Counted], observed: in
     assert assess(history, observed + more, exposure).tail <= assess(history, observed, exposure).tail * (1 + 1e-9)
 
 
+def test_little_history_expects_less_of_a_sensitive_section() -> None:
+    """With no history, 300 changes among 20,000 companies are out of line for liquidations, and not for addresses."""
+    assert assess([], 300, 20_000, rare=True).out_of_line(LEAST)
+    assert not assess([], 300, 20_000).out_of_line(LEAST)
+
+
 @given(st.integers(0, 10**6), st.integers(1, 10**6))
 def test_no_changes_are_never_out_of_line(exposure: int, before: int) -> None:
     """A batch without changes passes whatever came before: a fall is the floor's business."""

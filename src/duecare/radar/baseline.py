@@ -25,6 +25,9 @@ ENOUGH = 4
 PRIOR_RATE = 0.02
 """Changes per entity read that are expected of a section nobody has watched yet."""
 
+RARE_PRIOR_RATE = 0.0005
+"""The same for a sensitive section: few companies are wound up or punished on one day."""
+
 PRIOR_SPREAD = 1.0
 """Spread (variance beyond Poisson, as a share of the squared mean) before history says otherwise."""
 
@@ -71,16 +74,17 @@ class Baseline:
         return self.tail < least
 
 
-def assess(history: Sequence[Counted], observed: int, exposure: int) -> Baseline:
+def assess(history: Sequence[Counted], observed: int, exposure: int, *, rare: bool = False) -> Baseline:
     """Compare ``observed`` changes among ``exposure`` entities read with ``history`` (oldest first).
 
-    Only a rise is measured; a fall is the business of the floor on what a read must cover.
+    ``rare``: the section is sensitive, so that less is expected of it where history is short. Only a rise is measured; a fall is the business of the floor on what a read must cover.
     """
     recent = [item if item.exposure > 0 else Counted(item.changes, 1) for item in history[-HISTORY:]]
     exposure = max(exposure, 1)
     rate, spread = _fit(recent)
+    prior = RARE_PRIOR_RATE if rare else PRIOR_RATE
     lacking = max(0.0, 1 - len(recent) / ENOUGH)
-    expected = exposure * ((1 - lacking) * rate + lacking * max(PRIOR_RATE, rate)) + ALLOWANCE
+    expected = exposure * ((1 - lacking) * rate + lacking * max(prior, rate)) + ALLOWANCE
     return Baseline(
         observed=observed,
         exposure=exposure,

@@ -1,0 +1,290 @@
+"""Holds: what was out of line with its own history, shown to an operator, who lets it go on or puts it aside.
+
+A release does not skip verification: what is sensitive goes on to the authoritative source. Batches that the registers
+held because they covered too little stand in the same list.
+
+The rule of this module: nothing leaves a hold without a name and a reason, and both are kept as evidence.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from duecare.errors import BadInput, UnknownName, UseError
+from duecare.evidence.outbox import record
+from duecare.radar.judgement import Judge, Situation, Verdict
+from duecare.radar.models import Hold, Screening
+from duecare.registers.changes import batch_changes
+from duecare.registers.models import Batch, Dispute
+from duecare.rules.engine import Engine
+from duecare.store.home import Home
+
+SAMPLES = 20
+_CHUNK = 5_000
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A part of a hold: these entities, these changes (by id), those the register dates (or does not). Empty: all."""
+
+    entities: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    dated: bool | None = None
+
+    @property
+    def everything(self) -> bool:
+        """Whether this is the whole hold."""
+        return not self.entities and not self.changes and self.dated is None
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What an operator's word did: how many changes went to which state, and how many are still held."""
+
+    hold: int
+    state: str
+    changes: dict[str, int]
+    left: int
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return dict(self.__dict__)
+
+
+def waiting(home: Home) -> list[dict[str, Any]]:
+    """Every hold that waits for a decision, oldest first, and every batch that covered too little."""
+    with home.database.session() as session:
+        left = dict(
+            session.execute(
+                select(Screening.hold_id, func.count())
+                .where(Screening.state == "held", Screening.hold_id.is_not(None))
+                .group_by(Screening.hold_id)
+            ).all()
+        )
+        holds = session.execute(select(Hold).where(Hold.state.in_(("held", "partly"))).order_by(Hold.id)).scalars()
+        found = [_summary(hold, left.get(hold.id, 0)) for hold in holds if hold.state == "held" or left.get(hold.id, 0)]
+        batches = session.execute(select(Batch).where(Batch.state == "held").order_by(Batch.seq)).scalars()
+        return found + [
+            {
+                "what": "batch",
+                "id": batch.id,
+                "batch": batch.id,
+                "source": batch.source,
+                "file": batch.filename,
+                "opened_at": batch.recorded_at.isoformat(),
+                "why": batch.reason,
+            }
+            for batch in batches
+        ]
+
+
+def show(home: Home, hold_id: int) -> dict[str, Any]:
+    """One hold with its history, what became of its changes so far, and twenty samples. Raises ``UnknownName``."""
+    with home.database.session() as session:
+        hold = _find(session, hold_id)
+        states = dict(
+            session.execute(
+                select(Screening.state, func.count()).where(Screening.hold_id == hold.id).group_by(Screening.state)
+            ).all()
+        )
+        shown = {
+            **_summary(hold, states.get("held", 0)),
+            "states": states,
+            "history": [{"changes": changes, "read": exposure} for changes, exposure in hold.history],
+        }
+    return {**shown, "samples": samples(home, hold)}
+
+
+def samples(home: Home, hold: Hold, number: int = SAMPLES) -> list[dict[str, Any]]:
+    """``number`` changes of the hold, drawn from all over it and the same each time."""
+    cursor = home.lake.connection.cursor().execute(
+        f"""SELECT id, entity, key, moved, before, after, effective_on, not_before, not_after, snapshot
+            FROM {batch_changes(home, hold.batch_id)} WHERE section = ? AND kind = ? ORDER BY id LIMIT ?""",
+        [hold.section, hold.kind, number],
+    )
+    columns = [column[0] for column in cursor.description or []]
+    return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+
+
+def release(
+    home: Home, engine: Engine, hold_id: int, *, by: str, reason: str, part: Selection = Selection()
+) -> Decided:
+    """Let ``part`` of a hold go on: to verification where it is sensitive, else to its watchers.
+
+    The rules are asked again; what they never allow (a first observation) stays untold. Raises ``UnknownName``,
+    ``BadInput`` without a name or reason or where ``part`` holds nothing, ``UseError`` where all is decided.
+    """
+    return _decide(home, engine, hold_id, "released", by, reason, part)
+
+
+def reject(home: Home, engine: Engine, hold_id: int, *, by: str, reason: str, part: Selection = Selection()) -> Decided:
+    """Put ``part`` of a hold aside for good: nobody is told of it. Raises as ``release`` does."""
+    return _decide(home, engine, hold_id, "rejected", by, reason, part)
+
+
+def of_batch(home: Home, batch: str) -> list[int]:
+    """The undecided holds of the batch whose name starts with ``batch``."""
+    return [item["id"] for item in waiting(home) if item["what"] == "hold" and str(item["batch"]).startswith(batch)]
+
+
+def disputed() -> ColumnElement[bool]:
+    """SQL that says of a ``Screening`` row whether a notice of error is open against its fact."""
+    return exists().where(
+        Dispute.closed_at.is_(None),
+        Dispute.source == Screening.source,
+        Dispute.entity == Screening.entity,
+        Dispute.section == Screening.section,
+        or_(Dispute.key == Screening.key, Dispute.key == ""),
+    )
+
+
+def _decide(home: Home, engine: Engine, hold_id: int, verb: str, by: str, reason: str, part: Selection) -> Decided:
+    for name, given in (("by", by), ("reason", reason)):
+        if not given.strip():
+            raise BadInput(f"{name} is empty.", hint="Say who decides and why; both are kept.")
+    judge, changes = Judge(engine), Counter[str]()
+    with home.writing("radar"), home.database.session() as session:
+        hold = _find(session, hold_id)
+        rows = session.execute(select(func.count()).where(Screening.hold_id == hold.id)).scalar_one()
+        if hold.state != "held" and not _left(session, hold):
+            raise UseError(
+                f"Hold {hold.id} was {hold.state} by {hold.decided_by}: {hold.reason}",
+                hint="`duecare screen list` shows what still waits.",
+            )
+        for chosen in _chunks(part):
+            for situation, where in _situations(session, hold, chosen):
+                changes.update(_apply(home, session, judge, situation, where, verb, by, reason))
+        if not changes and (rows or not part.everything):
+            raise BadInput(
+                f"Nothing that is held in hold {hold.id} is of the part that was given.",
+                hint=f"`duecare screen show {hold.id}` shows samples.",
+            )
+        left = _left(session, hold)
+        verbs = set(
+            session.execute(select(Screening.baseline).where(Screening.hold_id == hold.id).distinct()).scalars()
+        )
+        hold.state = verb if verbs <= {verb} else "partly"
+        hold.decided_at, hold.decided_by, hold.reason = home.clock.now(), by, reason
+        body = {
+            "hold": hold.id,
+            "batch": hold.batch_id,
+            "section": hold.section,
+            "kind": hold.kind,
+            "by": by,
+            "reason": reason,
+            "changes": dict(changes),
+            "left": left,
+        }
+        kind = "batch:release" if verb == "released" else "batch:reject"
+        record(session, kind, f"hold:{hold.id}", body, home.clock.now())
+        return Decided(hold.id, hold.state, dict(changes), left)
+
+
+def _chunks(part: Selection) -> Iterator[list[ColumnElement[bool]]]:
+    """Conditions that choose ``part``, such that no statement carries more values than a database takes."""
+    fixed: list[ColumnElement[bool]] = []
+    if part.dated is not None:
+        fixed.append(Screening.effective_on.is_not(None) if part.dated else Screening.effective_on.is_(None))
+    if not part.entities and not part.changes:
+        yield fixed
+    for start in range(0, len(part.entities), _CHUNK):
+        yield [*fixed, Screening.entity.in_(part.entities[start : start + _CHUNK])]
+    for start in range(0, len(part.changes), _CHUNK):
+        yield [*fixed, Screening.change_id.in_(part.changes[start : start + _CHUNK])]
+
+
+def _situations(
+    session: Session, hold: Hold, chosen: Sequence[ColumnElement[bool]]
+) -> list[tuple[Situation, ColumnElement[bool]]]:
+    """The distinct situations among the held rows that are ``chosen``, each with the condition of its rows."""
+    held = and_(Screening.hold_id == hold.id, Screening.state == "held", *chosen)
+    dated, objected = Screening.effective_on.is_not(None), disputed()
+    columns = (Screening.moved, Screening.sensitive, Screening.late)
+    rows = session.execute(
+        select(*columns, dated.label("dated"), objected.label("disputed")).where(held).distinct()
+    ).all()
+    return [
+        (
+            Situation(hold.kind, row.moved, row.sensitive, row.late, bool(row.dated), bool(row.disputed)),
+            and_(
+                held,
+                Screening.moved == row.moved,
+                Screening.sensitive.is_(row.sensitive),
+                Screening.late.is_(row.late),
+                dated if row.dated else ~dated,
+                objected if row.disputed else ~objected,
+            ),
+        )
+        for row in rows
+    ]
+
+
+def _apply(
+    home: Home,
+    session: Session,
+    judge: Judge,
+    situation: Situation,
+    where: ColumnElement[bool],
+    verb: str,
+    by: str,
+    reason: str,
+) -> dict[str, int]:
+    situation = replace(situation, baseline=verb)
+    verdict = judge.verdict(situation)
+    if verb == "rejected":
+        verdict = Verdict("refused", judge.reasons(situation))
+    done = session.execute(
+        update(Screening)
+        .where(where)
+        .values(
+            state=verdict.state,
+            baseline=verb,
+            reasons=verdict.reasons,
+            decided_at=home.clock.now(),
+            decided_by=by,
+            note=reason,
+        )
+        .execution_options(synchronize_session=False)
+    )
+    return {verdict.state: int(getattr(done, "rowcount", 0))}
+
+
+def _left(session: Session, hold: Hold) -> int:
+    return session.execute(
+        select(func.count()).where(Screening.hold_id == hold.id, Screening.state == "held")
+    ).scalar_one()
+
+
+def _find(session: Session, hold_id: int) -> Hold:
+    hold = session.get(Hold, hold_id)
+    if hold is None:
+        known = session.execute(select(Hold.id).order_by(Hold.id.desc()).limit(12)).scalars()
+        raise UnknownName("hold", str(hold_id), [str(each) for each in known])
+    return hold
+
+
+def _summary(hold: Hold, left: int) -> dict[str, Any]:
+    return {
+        "what": "hold",
+        "id": hold.id,
+        "batch": hold.batch_id,
+        "source": hold.source,
+        "section": hold.section,
+        "kind": hold.kind,
+        "observed": hold.observed,
+        "expected": hold.expected,
+        "low": hold.low,
+        "high": hold.high,
+        "tail": hold.tail,
+        "state": hold.state,
+        "left": left,
+        "opened_at": hold.opened_at.isoformat(),
+        "decided_by": hold.decided_by,
+        "reason": hold.reason,
+    }

@@ -1,0 +1,77 @@
+"""Second reading: how a fact is verified where the source publishes lists and no page can be fetched.
+
+A newer list of the same source that still says it, or another source that says the same, verifies it. Until one of them
+has come in, nothing can be said.
+
+The rule of this module: a list does not confirm itself; only something read from other bytes does.
+"""
+
+from __future__ import annotations
+
+import json
+
+from duecare.radar.contradictions import Finding, Point
+from duecare.radar.models import Screening
+from duecare.registers.models import Batch
+from duecare.registers.tables import WHOLE, Tables, known_sources
+from duecare.store.home import Home
+
+
+def second_reading(home: Home, row: Screening) -> tuple[Finding, str, str]:
+    """What later lists of the source, and other sources, say of the change: finding, where it is from, snapshot."""
+    with home.database.session() as session:
+        batch = session.get_one(Batch, row.batch_id)
+        own = Tables(home, row.source, session)
+        others = [Tables(home, name, session) for name in known_sources(session) if name != row.source]
+    later = _later_read(home, own, row, batch.seq)
+    if later is not None:
+        filename, snapshot = later
+        if _says_so(home, own, row):
+            point = Point("newer_list", "此后读取的名单仍如此显示。", "A list read since then still says it.")
+            return Finding("verified", (), (point,)), filename, snapshot
+        against = Point(
+            "newer_list_differs", "此后读取的名单不再如此显示。", "A list read since then no longer says it."
+        )
+        return Finding("contradicted", (against,)), filename, snapshot
+    for tables in others:
+        if row.after is not None and _says_so(home, tables, row):
+            zh, en = f"数据来源{tables.source}也如此显示。", f"The source {tables.source} says the same."
+            return Finding("verified", (), (Point("other_source", zh, en),)), tables.source, ""
+    point = Point("no_second_reading", "尚无第二次读取。", "No newer list and no other source says it yet.")
+    return Finding("unavailable", (), (point,)), "", ""
+
+
+def _later_read(home: Home, tables: Tables, row: Screening, seq: int) -> tuple[str, str] | None:
+    """The newest read of the section from other bytes, observed after the change was first seen."""
+    found = (
+        home.lake.connection.cursor()
+        .execute(
+            f"""SELECT batch, snapshot FROM {tables.scan("reads")}
+            WHERE section = ? AND entity IN (?, '{WHOLE}') AND state IN ('read', 'empty') AND seq > ?
+              AND observed_at > ? AND snapshot IS DISTINCT FROM ? ORDER BY observed_at DESC, seq DESC LIMIT 1""",
+            [row.section, row.entity, seq, row.not_after, row.snapshot],
+        )
+        .fetchone()
+    )
+    return (str(found[0]), str(found[1] or "")) if found else None
+
+
+def _says_so(home: Home, tables: Tables, row: Screening) -> bool:
+    """Whether the newest version of the fact in ``tables`` is what the change says (for a lapse: that it is gone)."""
+    found = (
+        home.lake.connection.cursor()
+        .execute(
+            f"""SELECT value FROM {tables.scan("facts")} WHERE section = ? AND entity = ? AND key = ?
+            ORDER BY first_observed DESC LIMIT 1""",
+            [row.section, row.entity, row.key],
+        )
+        .fetchone()
+    )
+    value = found[0] if found else None
+    if row.after is None or value is None:
+        return row.after is None and value is None
+    return _filled(value) == _filled(row.after)
+
+
+def _filled(text: str) -> dict[str, str]:
+    return {name: value for name, value in json.loads(text).items() if value}
