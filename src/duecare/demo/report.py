@@ -87,19 +87,17 @@ def _team(entries: Sequence[Entry]) -> str:
 
 
 def _detail(pairs: Sequence[tuple[str, str]]) -> str:
-    """Heading and value side by side, two pairs a line, long ones on a line of their own."""
+    """Heading and value side by side, two pairs a line, a long value or the last alone on a line."""
     lines, line = [], ""
     for heading, value in pairs:
         cell = f"<th>{heading}</th><td>{value}</td>"
         if line:
             lines.append(f"<tr>{line}{cell}</tr>\n")
             line = ""
-        elif len(value) > 30:
+        elif len(value) > 30 or heading == pairs[-1][0]:
             lines.append(f'<tr><th>{heading}</th><td colspan="3">{value}</td></tr>\n')
         else:
             line = cell
-    if line:
-        lines.append(f"<tr>{line}</tr>\n")
     return f"<table><tbody>\n{''.join(lines)}</tbody></table>"
 
 
