@@ -153,7 +153,7 @@ def test_the_whole_log(files: Files) -> None:
         ((), "nothing to verify"),
         (("absent.json",), "absent.json cannot be read"),
         (("--all", "--key", "log.pub"), "There is no log in"),
-        (("proof.json", "--key", "proof.json"), "not a verifier key"),
+        (("proof.json", "--key", "proof.json"), "not an? (Ed25519 )?verifier key"),
         (("proof.json",), "--key FILE"),
     ],
 )

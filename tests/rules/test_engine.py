@@ -176,3 +176,11 @@ def test_the_command_lists_every_policy(tmp_path: Path) -> None:
     shown = CliRunner().invoke(command, ["check", *home])
     assert "首次收录的信息何时发生无从得知" in shown.stdout.replace("\n", "")
     assert not (tmp_path / "home").exists()
+
+
+def test_the_documented_example_loads(tmp_path: Path) -> None:
+    """The policy that the documentation shows is one that the engine takes."""
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "rules.md"
+    lines = [line[4:] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("    ")]
+    engine = Engine.load(operator(tmp_path, "\n".join(lines)))
+    assert [policy.reason.id for policy in engine.policies if policy.file.operator] == ["mine.no_news"]

@@ -144,6 +144,9 @@ def _print(
     file: Path | None, public: VerifierKey, checks: list[Check], entry: dict[str, Any] | None, *, zh: bool
 ) -> None:
     say(f"\n[bold]{plain(file or public.name)}[/]\n")
+    failed = [check for check in checks if not check.holds]
+    if failed:
+        say(f"  [bold red]{f'{len(failed)} 项不成立, 不能作为证明' if zh else f'{len(failed)} failed: no proof'}[/]\n")
     for check in checks:
         seal, style = ("核 ✓", "bold green") if check.holds else ("疑 ✗", "bold red")
         words, other = (check.meaning_zh, check.meaning_en) if zh else (check.meaning_en, check.meaning_zh)

@@ -10,11 +10,10 @@ from the one before.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -178,10 +177,8 @@ class _Durable:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._files: list[Path] = []
         self._folders: set[Path] = set()
-        self._syncs: list[Future[None]] = []
-        # Waiting for the disk is left to other threads: hashing goes on meanwhile, and the journal takes many at once.
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="log-sync")
 
     def __enter__(self) -> _Durable:
         return self
@@ -192,24 +189,18 @@ class _Durable:
         if place.parent not in self._folders:
             place.parent.mkdir(parents=True, exist_ok=True)
             self._folders.add(place.parent)
-        descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        with contextlib.ExitStack() as closing:
-            closing.callback(os.close, descriptor)
-            view = memoryview(data)
-            while view:
-                view = view[os.write(descriptor, view) :]
-            closing.pop_all()
-        self._syncs.append(self._threads.submit(_sync_and_close, descriptor))
+        place.write_bytes(data)
+        self._files.append(place)
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        self._threads.shutdown(wait=True)
         if kind is not None:
             return
-        for sync in self._syncs:
-            sync.result()
         folders = {self._root}
         for folder in self._folders:
             folders.update(above for above in (folder, *folder.parents) if above.is_relative_to(self._root))
+        # Only after all is written, and by several threads: the journal of the disk then takes many files at once.
+        with ThreadPoolExecutor(4, thread_name_prefix="log-sync") as threads:
+            list(threads.map(_sync, self._files))
         for folder in folders:
             _sync(folder)
 
@@ -222,15 +213,9 @@ def _tiles_between(old: int, new: int) -> Iterator[tuple[str, int, int]]:
             yield kind, level, number
 
 
-def _sync_and_close(descriptor: int) -> None:
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Wait until the file or folder ``path`` is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

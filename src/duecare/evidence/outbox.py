@@ -30,6 +30,7 @@ from duecare.store.database import Base, Database, Moment
 BATCH = 8192
 """Entries that go into the log under one checkpoint."""
 
+_FRAME = 6  # bytes that escaping may make of one
 _ID = BigInteger().with_variant(Integer(), "sqlite")
 _KIND = re.compile(r"[a-z][a-z_]*(:[a-z][a-z_]*)+")
 
@@ -89,7 +90,7 @@ def leaf(entry_id: int, kind: str, subject: str, at: datetime, body: str) -> byt
 
     ``at`` is UTC with six decimals of seconds and Z; ``body`` is canonical already and goes in as it is.
     """
-    moment = utc(at).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    moment = utc(at).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     head = b'{"at":"%s","body":%s,"id":%d' % (moment.encode(), body.encode(), entry_id)
     return head + b',"kind":%s,"subject":%s}' % (rfc8785.dumps(kind), rfc8785.dumps(subject))
 
@@ -168,8 +169,10 @@ def _row(act: Act) -> dict[str, Any]:
         raise BadInput(f"{act.subject!r} cannot be what evidence is about.", hint="Name it in one line: alert:17.")
     at = utc(act.at)
     try:
-        body = rfc8785.dumps(cast("Any", dict(act.body))).decode()
-        size = len(leaf(2**53, act.kind, act.subject, at, body))
+        written = rfc8785.dumps(cast("Any", dict(act.body)))
+        body, size = written.decode(), len(written) + _FRAME * len(act.kind.encode() + act.subject.encode()) + 100
+        if size > MAX_ENTRY:
+            size = len(leaf(2**53, act.kind, act.subject, at, body))
     except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
         raise BadInput(f"The body of {act.kind} is not JSON that can be written canonically: {error}.") from None
     if size > MAX_ENTRY:

@@ -67,7 +67,10 @@ def bundle(database: Database, log: Log, entry_id: int, older: bytes | None = No
     if entry is None:
         raise UnknownName("evidence entry", str(entry_id), [])
     if entry.leaf_index is None:
-        raise BadInput(f"Entry {entry_id} is recorded, but not in the log yet.", hint="Run duecare proof, which puts it there first.")
+        raise BadInput(
+            f"Entry {entry_id} is recorded, but not in the log yet.",
+            hint="Run duecare proof, which puts it there first.",
+        )
     note = log.note()
     size = open_checkpoint(note, log.key).size
     held = log.entry(entry.leaf_index, size)
