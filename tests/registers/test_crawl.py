@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -165,6 +168,30 @@ def test_a_killed_crawl_is_gone_on_with(site: Site, world: World, tmp_path: Path
     assert result.fetched == len(world.codes) - len(kept)
     pages = [page.entity for page in read_pack(result.pages)]
     assert sorted(pages) == sorted(world.codes)
+
+
+def test_the_crawling_process_ends_with_whoever_started_it(site: Site, world: World, tmp_path: Path) -> None:
+    """kill -9 of the parent: the child sees its input end and is gone; the pack has whole pages."""
+    code = (
+        "import sys; from pathlib import Path; from dataclasses import replace\n"
+        "from duecare.registers.adapters.national_register import SOURCE, NationalRegister\n"
+        "from duecare.registers.crawl import Crawler; from duecare.registers.sources import RatePolicy\n"
+        "slow = NationalRegister(source=replace(SOURCE, rate=RatePolicy(requests=50, seconds=1.0, concurrent=2)))\n"
+        "crawler = Crawler(slow, sys.argv[1], 'duecare/test', Path(sys.argv[2]))\n"
+        "tell = lambda done, total: print(crawler.process_id, flush=True)\n"
+        "crawler.crawl(sys.argv[3].split(), tell, name='orphan')\n"
+    )
+    command = [sys.executable, "-c", code, site.url, str(tmp_path), " ".join(world.codes)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{child}/cmdline").exists() and b"spider" in Path(f"/proc/{child}/cmdline").read_bytes():
+        assert time.monotonic() < deadline, "the crawling process is still there"
+        time.sleep(0.05)
+    pages = list(read_pack(tmp_path / "orphan.pack"))
+    assert 0 < len(pages) < len(world.codes)
 
 
 def test_whoever_stops_listening_stops_the_crawl(site: Site, world: World, tmp_path: Path) -> None:
