@@ -154,3 +154,12 @@ def count_changes(home: Home, session: Session, batch: str, source: str, table: 
             BatchCount(batch_id=batch, source=source, section=section, kind=kind, changes=changes, entities=entities)
         )
     return counted
+
+
+def total(per_section: dict[str, dict[str, int]]) -> dict[str, int]:
+    """Kind → changes, over all sections."""
+    totals: dict[str, int] = {}
+    for kinds in per_section.values():
+        for kind, number in kinds.items():
+            totals[kind] = totals.get(kind, 0) + number
+    return totals

@@ -115,6 +115,13 @@ class Detection:
             f"""CREATE TABLE work.known AS SELECT DISTINCT entity FROM {self.tables.scan("facts")}
             WHERE entity IN (SELECT entity FROM work.differing WHERE was IS NULL)"""
         )
+        # A notice that the feed repeats is no second notice.
+        feeds = ", ".join(f"'{i.section.name}'" for i in self.stage.sections if i.coverage is Coverage.ADDITIONS)
+        run(
+            f"""CREATE TABLE work.former_notices AS SELECT section, entity, key, value, effective_on
+            FROM {self.tables.scan("facts")} WHERE section IN ({feeds or "NULL"})
+              AND (entity, key) IN (SELECT (entity, key) FROM work.differing WHERE was IS NOT NULL)"""
+        )
         run(
             f"""CREATE TABLE work.detected AS
             WITH times AS (
@@ -128,7 +135,10 @@ class Detection:
                 LEFT JOIN work.prior e ON e.section = d.section AND e.entity = d.entity
                 LEFT JOIN work.prior w ON w.section = d.section AND w.entity = '{WHOLE}'
                 LEFT JOIN work.known k ON k.entity = d.entity
-                WHERE (d.before, d.before_on) IS DISTINCT FROM (d.after, d.after_on))
+                WHERE (d.before, d.before_on) IS DISTINCT FROM (d.after, d.after_on)
+                  AND NOT (s.coverage = 'additions' AND EXISTS (
+                      SELECT 1 FROM work.former_notices n WHERE n.section = d.section AND n.entity = d.entity
+                      AND n.key = d.key AND n.value = d.after AND n.effective_on IS NOT DISTINCT FROM d.after_on)))
             SELECT md5(concat_ws(chr(31), '{self.batch}', section, entity, key)) AS id, *,
                    CASE WHEN correction THEN 'correction'
                         WHEN becomes IS NULL THEN 'lapse'

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from sqlalchemy import select
 
 from duecare.registers.adapter import Adapter
-from duecare.registers.batches import Arrival, Outcome, count_changes, next_seq, record_batch
+from duecare.registers.batches import Arrival, Outcome, count_changes, next_seq, record_batch, total
 from duecare.registers.models import Batch
 from duecare.registers.reading import Stage, open_workshop
 from duecare.registers.tables import WHOLE, Tables
 from duecare.store.home import Home
 
-Stager = Callable[[Home, Adapter, Arrival, str], tuple[Stage, int, str]]
+Stager = Callable[[Home, Adapter, Arrival, str], AbstractContextManager[tuple[Stage, int, str]]]
 _READABLE = "state IN ('read', 'empty')"
 
 
@@ -86,8 +87,8 @@ def reread(
     tables = Tables(home, source)
     for index, item in enumerate(stored):
         progress(f"reading snapshot {index + 1} of {len(stored)} again ({item.observed_at:%Y-%m-%d})")
-        made, _, _ = stager(home, adapter, item, f"r{index}_")
-        _take_in(home, made)
+        with stager(home, adapter, item, f"r{index}_") as (made, _, _):
+            _take_in(home, made)
     with home.database.session() as session:
         seq = next_seq(session)
     tables.write(
@@ -112,11 +113,7 @@ def reread(
         counted = count_changes(home, session, arrival.id, source, "work.final_changes")
         session.get_one(Batch, arrival.id).counts = {"changes": counted, "snapshots": len(stored)}
         tables.declare(session)
-    totals: dict[str, int] = {}
-    for kinds in counted.values():
-        for kind, number in kinds.items():
-            totals[kind] = totals.get(kind, 0) + number
-    return Outcome(arrival.id, source, "committed", arrival.observed_at, 0, 0, "", totals, late=True)
+    return Outcome(arrival.id, source, "committed", arrival.observed_at, 0, 0, "", total(counted), late=True)
 
 
 def _open_incoming(home: Home) -> None:
@@ -224,11 +221,13 @@ def _fold_runs(home: Home) -> None:
     run(
         """CREATE TABLE work.folded AS
         WITH neighbours AS (
-            SELECT *, lag(mark) OVER w AS before, lag(n) OVER w AS n_before, lead(n) OVER w AS n_after
+            SELECT *, lag(mark) OVER w AS before, lag(n) OVER w AS n_before, lead(n) OVER w AS n_after,
+                   row_number() OVER (PARTITION BY section, entity, key, mark ORDER BY n) AS nth
             FROM work.observed WINDOW w AS (PARTITION BY section, entity, key ORDER BY n)),
         versions AS (
             SELECT section, entity, key, hash, value, effective_on, n FROM neighbours
-            WHERE before IS NULL OR before <> mark OR (coverage <> 'additions' AND n_before < n - 1)
+            WHERE CASE coverage WHEN 'additions' THEN nth = 1
+                  ELSE before IS NULL OR before <> mark OR n_before < n - 1 END
             UNION ALL
             SELECT section, entity, key, NULL, NULL, NULL, n + 1 FROM neighbours
             WHERE coverage <> 'additions' AND (n_after IS NULL OR n_after > n + 1))

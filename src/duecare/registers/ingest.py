@@ -7,7 +7,9 @@ too little is held; what is known already is left alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from duecare.registers.batches import (
     next_seq,
     record_batch,
     shortfall,
+    total,
 )
 from duecare.registers.changes import Detection
 from duecare.registers.models import Batch
@@ -111,8 +114,12 @@ def reject(home: Home, batch: str, by: str, reason: str) -> None:
         record(session, "batch:reject", row.id, body, home.clock.now())
 
 
-def stage_arrival(home: Home, adapter: Adapter, arrival: Arrival, prefix: str = "s") -> tuple[Stage, int, str]:
-    """Read the kept bytes of ``arrival`` into the engine; returns the stage, the count of rejects and their file."""
+@contextmanager
+def stage_arrival(
+    home: Home, adapter: Adapter, arrival: Arrival, prefix: str = "s"
+) -> Iterator[tuple[Stage, int, str]]:
+    """Read the kept bytes of ``arrival`` into the engine: the stage, the count of rejects and their file. The stage
+    may read the bytes lazily, so they stay for as long as the block lasts."""
     with home.snapshots.restored(arrival.snapshot, arrival.filename) as path:
         if isinstance(adapter, PageAdapter):
             pages = (
@@ -128,7 +135,7 @@ def stage_arrival(home: Home, adapter: Adapter, arrival: Arrival, prefix: str = 
         rejects, file = 0, ""
         if staged.rejects is not None:
             rejects, file = _keep_rejects(home, staged.rejects, arrival)
-        return made, rejects, file
+        yield made, rejects, file
 
 
 def _apply(home: Home, adapter: Adapter, arrival: Arrival, progress: Progress, floor: float) -> Outcome:
@@ -144,58 +151,51 @@ def _apply(home: Home, adapter: Adapter, arrival: Arrival, progress: Progress, f
             fold.reread(home, adapter, stage_arrival, progress)
         progress("reading")
         open_workshop(home.lake.connection)
-        made, rejects, file = stage_arrival(home, adapter, arrival)
-        tables = Tables(home, arrival.source)
-        why = shortfall(home, tables, made, floor)
-        rows, reads = _sizes(home, made)
-        counts: dict[str, Any] = {"rows": rows, "reads": reads, "rejects": rejects}
-        sections = {item.section.name: item.coverage.value for item in made.sections}
-        if why:
-            with home.database.session() as session:
-                record_batch(
-                    session,
-                    arrival,
-                    state="held",
-                    at=home.clock.now(),
-                    late=False,
-                    sections=sections,
-                    counts=counts,
-                    reason=why,
-                )
-            return Outcome(
-                arrival.id, arrival.source, "held", arrival.observed_at, sum(rows.values()), rejects, file, {}, why
-            )
-        progress("comparing")
-        late = fold.is_late(home, tables, made)
-        if late:
-            fold.insert(home, tables, made, arrival.id, adapter.version)
-        else:
-            Detection(home, tables, made, arrival.id, adapter.version).run()
-            _write_in_order(home, tables, made, arrival)
-        progress("committing")
+        with stage_arrival(home, adapter, arrival) as (made, rejects, file):
+            return _commit(home, adapter, arrival, made, progress, floor, rejects, file)
+
+
+def _commit(
+    home: Home,
+    adapter: Adapter,
+    arrival: Arrival,
+    made: Stage,
+    progress: Progress,
+    floor: float,
+    rejects: int,
+    file: str,
+) -> Outcome:
+    tables = Tables(home, arrival.source)
+    rows, reads = _sizes(home, made)
+    counts: dict[str, Any] = {"rows": rows, "reads": reads, "rejects": rejects}
+    sections = {item.section.name: item.coverage.value for item in made.sections}
+    why = shortfall(home, tables, made, floor)
+    outcome = Outcome(
+        arrival.id, arrival.source, "held", arrival.observed_at, sum(rows.values()), rejects, file, {}, why
+    )
+    if why:
         with home.database.session() as session:
             record_batch(
-                session, arrival, state="committed", at=home.clock.now(), late=late, sections=sections, counts=counts
-            )
-            per_kind = count_changes(home, session, arrival.id, arrival.source, "work.final_changes")
-            row = session.get_one(Batch, arrival.id)
-            row.counts = {**counts, "changes": per_kind}
-            tables.declare(session)
-    totals: dict[str, int] = {}
-    for kinds in per_kind.values():
-        for kind, number in kinds.items():
-            totals[kind] = totals.get(kind, 0) + number
-    return Outcome(
-        arrival.id,
-        arrival.source,
-        "committed",
-        arrival.observed_at,
-        sum(rows.values()),
-        rejects,
-        file,
-        totals,
-        late=late,
-    )
+                session, arrival, state="held", at=home.clock.now(), late=False, sections=sections,
+                counts=counts, reason=why,
+            )  # fmt: skip
+        return outcome
+    progress("comparing")
+    late = fold.is_late(home, tables, made)
+    if late:
+        fold.insert(home, tables, made, arrival.id, adapter.version)
+    else:
+        Detection(home, tables, made, arrival.id, adapter.version).run()
+        _write_in_order(home, tables, made, arrival)
+    progress("committing")
+    with home.database.session() as session:
+        batch = record_batch(
+            session, arrival, state="committed", at=home.clock.now(), late=late, sections=sections, counts=counts
+        )
+        per_kind = count_changes(home, session, arrival.id, arrival.source, "work.final_changes")
+        batch.counts = {**counts, "changes": per_kind}
+        tables.declare(session)
+    return replace(outcome, state="committed", changes=total(per_kind), late=late)
 
 
 def _write_in_order(home: Home, tables: Tables, made: Stage, arrival: Arrival) -> None:
@@ -232,10 +232,12 @@ def _held_queries(tables: Tables, made: Stage) -> Iterable[str]:
         if item.coverage.value == "whole":
             yield f"SELECT section, entity, key, hash FROM {item.hashes}"
             continue
+        # A notice that was repeated counts for nothing; elsewhere every hash that differs is the newer one.
+        newer = "detected" if item.coverage.value == "additions" else "differing"
         yield f"""SELECT section, entity, key, hash FROM {held} h WHERE section = '{name}'
-            AND NOT EXISTS (SELECT 1 FROM work.differing d
+            AND NOT EXISTS (SELECT 1 FROM work.{newer} d
                             WHERE d.section = '{name}' AND d.entity = h.entity AND d.key = h.key)
-            UNION ALL SELECT section, entity, key, becomes FROM work.differing
+            UNION ALL SELECT section, entity, key, becomes FROM work.{newer}
             WHERE section = '{name}' AND becomes IS NOT NULL"""
 
 

@@ -1,0 +1,132 @@
+"""Changes between two full snapshots, against the least that any engine must do.
+
+The floor is DuckDB's full join of the two Parquet files on the key, comparing a 64-bit hash of the other columns
+computed from both. Ours reads the second file, compares it with what is held, and commits facts and changes to disk.
+"""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+from duckdb import DuckDBPyConnection
+
+from duecare.registers.adapter import Coverage, Staged
+from duecare.registers.ingest import ingest_file
+from duecare.registers.sections import Section
+from duecare.registers.sources import Source
+from duecare.settings import load
+from duecare.store.home import Home
+
+_SOURCE = Source(
+    "bench", "测量", "bench", "the bench", "https://bench.invalid", "made up here", "CC0", timedelta(days=1)
+)
+_WIDE = tuple(f"f{index}" for index in range(8))
+_LONG = ("f0", "f1")
+_FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class ParquetAdapter:
+    """Reads a Parquet file of ``section, entity, key`` and text columns."""
+
+    def __init__(self, names: tuple[str, ...], fields: tuple[str, ...]) -> None:
+        self.source = _SOURCE
+        self.version = "1"
+        self.sections = tuple(Section(name, name, name, fields) for name in names)
+
+    def stage(self, path: Path, connection: DuckDBPyConnection) -> Staged:
+        """Lazy relations over ``path``."""
+        rows = {
+            section.name: connection.sql(
+                f"SELECT entity, key, NULL::date AS effective_on, {', '.join(section.fields)} "
+                f"FROM read_parquet('{path}') WHERE section = '{section.name}'"
+            )
+            for section in self.sections
+        }
+        return Staged(rows, dict.fromkeys(rows, Coverage.WHOLE))
+
+
+def run(scale: float = 1.0) -> None:
+    """Print both shapes, and how the cost of the long one grows."""
+    print("changes: ours, from the file to facts and changes committed, over the floor; median of the rounds")
+    _print("wide", *_measure(int(1_000_000 * scale), ("s0",), _WIDE, rounds=3))
+    names = tuple(f"s{index}" for index in range(8))
+    for entities in (500_000, 1_000_000, 2_000_000, 5_000_000):
+        _print("long", *_measure(int(entities * scale), names, _LONG, rounds=1))
+
+
+def _print(shape: str, entities: int, rows: int, floor: float, ours: float, peak: float) -> None:
+    print(
+        f"  {shape}: {entities:>9,} entities, {rows:>10,} rows: floor {floor:6.2f} s, ours {ours:6.2f} s, "
+        f"ratio {ours / floor:4.2f}, peak memory so far {peak:.1f} GiB",
+        flush=True,
+    )
+
+
+def _measure(
+    entities: int, names: tuple[str, ...], fields: tuple[str, ...], rounds: int
+) -> tuple[int, int, float, float, float]:
+    folder = Path(tempfile.mkdtemp(prefix="duecare-bench-"))
+    try:
+        old, new = folder / "2026-01-01.parquet", folder / "2026-01-02.parquet"
+        _write(old, new, entities, names, fields)
+        floors = [_time(lambda: _floor(old, new, fields)) for _ in range(rounds)]
+        ours = []
+        for number in range(rounds):
+            with Home(load(home=folder / f"home{number}")) as home:
+                adapter = ParquetAdapter(names, fields)
+                ingest_file(home, adapter, old, _FIRST)
+                home.snapshots.put_file(new)
+                ours.append(_time(lambda: ingest_file(home, adapter, new, _FIRST + timedelta(days=1))))
+            shutil.rmtree(folder / f"home{number}")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        return entities, entities * len(names), statistics.median(floors), statistics.median(ours), peak
+    finally:
+        shutil.rmtree(folder)
+
+
+def _write(old: Path, new: Path, entities: int, names: tuple[str, ...], fields: tuple[str, ...]) -> None:
+    """1% changed, 0.5% gone, 0.5% new."""
+    with duckdb.connect() as connection:
+        columns = ", ".join(
+            f"'value {index} of ' || ((i * 7919 + {index}) % 1000003) AS {name}" for index, name in enumerate(fields)
+        )
+        changed = columns.replace("'value 0 of '", "'VALUE 0 of '")
+        sections = " UNION ALL BY NAME ".join(
+            f"SELECT '{name}' AS section, 'E' || lpad(i::varchar, 9, '0') AS entity, '' AS key, {{columns}} "
+            f"FROM range({{first}}, {{last}}) r(i) WHERE {{where}}"
+            for name in names
+        )
+        full = sections.format(columns=columns, first=0, last=entities, where="true")
+        connection.execute(f"COPY ({full}) TO '{old}' (FORMAT parquet)")
+        parts = (
+            sections.format(columns=columns, first=0, last=entities, where="i % 100 <> 7 AND i % 200 <> 3"),
+            sections.format(columns=changed, first=0, last=entities, where="i % 100 = 7"),
+            sections.format(columns=columns, first=entities, last=entities + entities // 200, where="true"),
+        )
+        connection.execute(f"COPY ({' UNION ALL BY NAME '.join(parts)}) TO '{new}' (FORMAT parquet)")
+
+
+def _floor(old: Path, new: Path, fields: tuple[str, ...]) -> None:
+    side = f"SELECT section, entity, key, hash({', '.join(fields)}) AS h FROM read_parquet('{{}}')"
+    with duckdb.connect() as connection:
+        connection.execute("SET memory_limit='3GB'")
+        connection.execute(f"SET temp_directory='{old.parent / 'spill'}'")
+        connection.execute(
+            f"""CREATE TABLE differing AS SELECT a.h IS NULL AS added, b.h IS NULL AS gone, section, entity, key
+            FROM ({side.format(old)}) a FULL JOIN ({side.format(new)}) b USING (section, entity, key)
+            WHERE a.h IS DISTINCT FROM b.h"""
+        )
+
+
+def _time(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
