@@ -132,6 +132,15 @@ def test_the_log_of_another_key_is_not_opened(tmp_path: Path) -> None:
         Log(tmp_path, SigningKey("duecare/test", bytes(32)))
 
 
+def test_a_lost_checkpoint_is_not_replaced_by_an_empty_one(tmp_path: Path) -> None:
+    """A log that has entries and no checkpoint is not begun anew."""
+    Log(tmp_path, KEY).append([b"entry"])
+    (tmp_path / "checkpoint").unlink()
+    with pytest.raises(EvidenceBroken, match="its checkpoint is missing"):
+        Log(tmp_path, KEY)
+    assert not (tmp_path / "checkpoint").exists()
+
+
 def _hold(folder: str, ready: object, free: object) -> None:
     with Log(Path(folder), KEY).locked():
         ready.set()  # type: ignore[attr-defined]

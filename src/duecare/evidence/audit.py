@@ -73,20 +73,29 @@ def _compare(folder: Path, kind: str, number: int, elements: list[bytes], join: 
     """
     width, whole = len(elements), folder / tile_path(kind, number)
     current = folder / tile_path(kind, number, width)
-    files = [(current, elements)]
-    if not current.exists():
-        if not whole.exists():
+    found = _bytes(current)
+    if found is None:
+        full = _bytes(whole)
+        if full is None:
             return f"{current.relative_to(folder)} is missing"
-        if not whole.read_bytes().startswith(join(elements)):
+        if not full.startswith(join(elements)):
             return f"{whole.relative_to(folder)} does not follow from the entries"
-        files = []
+    elif found != join(elements):
+        return f"{current.relative_to(folder)} does not follow from the entries"
     for path in sorted(whole.with_name(f"{whole.name}.p").glob("*")):
         if path.name.isdecimal() and int(path.name) < width:
-            files.append((path, elements[: int(path.name)]))
-    for path, wanted in files:
-        if path.read_bytes() != join(wanted):
-            return f"{path.relative_to(folder)} does not follow from the entries"
+            partial = _bytes(path)
+            if partial is not None and partial != join(elements[: int(path.name)]):
+                return f"{path.relative_to(folder)} does not follow from the entries"
     return ""
+
+
+def _bytes(path: Path) -> bytes | None:
+    """The file's bytes; none where it is not there, or was outgrown and removed a moment ago."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def audit(folder: Path, key: VerifierKey, older: bytes | None = None, progress: Progress | None = None) -> list[Check]:

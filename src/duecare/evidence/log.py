@@ -39,7 +39,7 @@ class Log(LogReader):
         if not (folder / "checkpoint").exists():
             with self.locked():
                 if not (folder / "checkpoint").exists():
-                    self._publish(Checkpoint(key.name, 0, merkle.EMPTY_ROOT))
+                    self._begin()
         self.checkpoint(self.key)
 
     @classmethod
@@ -92,6 +92,15 @@ class Log(LogReader):
                     self._tiles.clear()
                     raise
             return held.size
+
+    def _begin(self) -> None:
+        # Entries without a checkpoint are a log that lost it: to begin anew would sign another past over it.
+        if (self.folder / "tile").exists():
+            raise EvidenceBroken(
+                f"The log {self.folder} has entries, but its checkpoint is missing.",
+                hint="Put the file checkpoint back from a copy; nothing was changed.",
+            )
+        self._publish(Checkpoint(self._key.name, 0, merkle.EMPTY_ROOT))
 
     def _append(self, held: Checkpoint, entries: Sequence[bytes]) -> None:
         size = held.size + len(entries)
