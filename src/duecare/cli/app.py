@@ -9,6 +9,7 @@ from duecare.cli.correct import correct
 from duecare.cli.deliver import deliver
 from duecare.cli.digest import digest
 from duecare.cli.policies import policies
+from duecare.cli.proof import proof
 from duecare.cli.screen import screen
 from duecare.cli.verify import verify
 from duecare.cli.watch import watch
@@ -36,6 +37,7 @@ for name, command in (
     ("deliver", deliver),
     ("digest", digest),
     ("correct", correct),
+    ("proof", proof),
     ("verify", verify),
     ("policies", policies),
 ):
