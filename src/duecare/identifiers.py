@@ -189,7 +189,8 @@ def _lei_sql(column: str) -> str:
 
 def _cn_old_sql(column: str) -> str:
     def step(check: str, place: int) -> str:
-        return f"((coalesce(nullif({check}, 0), 10) * 2) % 11 + {column}[{place}]::INTEGER) % 10"
+        # ISO 7064 MOD 11,10 takes a remainder of 0 as 10; written so that the expression stays as short as the code.
+        return f"((({check} + 9) % 10 + 1) * 2 % 11 + {column}[{place}]::INTEGER) % 10"
 
     return f"{reduce(step, range(1, 16), '5')} = 1"
 

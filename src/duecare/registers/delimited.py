@@ -7,7 +7,7 @@ number of columns is set aside, never padded.
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,30 +57,32 @@ class CsvRecords(Records):
         plain: Plain,
         header: list[str],
         columns: Mapping[str, int | None],
+        derived: Mapping[str, str],
         dialect: Dialect,
     ) -> None:
         self.header = header
         self._dialect = dialect
         self._errors = scratch("errors")
         table = scratch("records")
-        super().__init__(connection, plain, table, columns)
+        super().__init__(connection, plain, table, [*columns, *(name for name in derived if name not in columns)])
         chosen = ", ".join(
             f"{'NULL::VARCHAR' if place is None else clean_sql(f'c{place}', dialect.missing)} AS {identifier(name)}"
             for name, place in columns.items()
         )
+        finished = ", ".join(f"{derived.get(name, identifier(name))} AS {identifier(name)}" for name in self.columns)
         with _in_order(connection):
-            self._load(f"CREATE TEMP TABLE {table} AS SELECT {chosen} FROM ({{source}})")
+            self._load(f"CREATE TEMP TABLE {table} AS SELECT {finished} FROM (SELECT {chosen} FROM (", "))")
         self._refuse_if_cut()
 
-    def _load(self, statement: str) -> None:
+    def _load(self, before: str, after: str) -> None:
         try:
-            self.connection.execute(statement.format(source=self._source(self.plain.path, self._errors)))
+            self.connection.execute(before + self._source(self.plain.path, self._errors) + after)
         except duckdb.InvalidInputException:
             # DuckDB stops at a file that mixes line feeds with carriage returns; tables joined from two machines do.
             self.plain = with_plain_newlines(self.plain)
             self._errors = scratch("errors")
             try:
-                self.connection.execute(statement.format(source=self._source(self.plain.path, self._errors)))
+                self.connection.execute(before + self._source(self.plain.path, self._errors) + after)
             except duckdb.Error as error:
                 raise BadInput(
                     f"{self.plain.title} cannot be read as a table: {str(error).splitlines()[0]}",
@@ -206,13 +208,19 @@ def csv_records(
     columns: Mapping[str, str],
     *,
     optional: Collection[str] = (),
+    derived: Mapping[str, str] | None = None,
     dialect: Dialect = Dialect(),
+    names: Sequence[str] | None = None,
 ) -> Iterator[CsvRecords]:
     """The records of ``path``. ``columns`` maps our column names to the header's; an ``optional`` one that the file
-    lacks is null. Raises ``BadInput`` where the file is empty, cut short, or has no such columns."""
+    lacks is null; a ``derived`` one takes what its SQL expression over the columns gives. ``names`` are the names of
+    all columns in their order, where the header is known to be wrong.
+
+    Raises ``BadInput`` where the file is empty, cut short, or has no such columns."""
     with unpacked(path, suffixes=dialect.suffixes, encoding=dialect.encoding) as plain:
-        header = read_header(plain, dialect)
-        yield CsvRecords(connection, plain, header, _places(plain, header, columns, optional), dialect)
+        header = list(names or read_header(plain, dialect))
+        places = _places(plain, header, columns, optional)
+        yield CsvRecords(connection, plain, header, places, derived or {}, dialect)
 
 
 def read_header(plain: Plain, dialect: Dialect) -> list[str]:

@@ -185,14 +185,16 @@ class Records:
         rejects = scratch("rejects")
         self.connection.execute(f"CREATE TEMP TABLE {rejects} (line BIGINT, reason VARCHAR, text VARCHAR)")
         self._add_malformed(rejects)
-        if self._count(f"SELECT count(*) FROM {self._bad}"):
-            records = self.connection.execute(f"SELECT DISTINCT record FROM {self._bad} ORDER BY record").fetchnumpy()
-            places = np.asarray(records["record"], dtype=np.int64)
+        # A blank line of a JSON file is bad without a reason: it is neither a record nor a reject.
+        refused = f"FROM {self._bad} WHERE reason IS NOT NULL"
+        records = self.connection.execute(f"SELECT DISTINCT record {refused} ORDER BY record").fetchnumpy()
+        places = np.asarray(records["record"], dtype=np.int64)
+        if len(places):
             lines = self._numbered(places, self._lines_of(places))
             text = " || ',' || ".join(f"coalesce({identifier(column)}, '')" for column in self.columns)
+            reasons = f"SELECT record, string_agg(reason, '; ' ORDER BY reason) AS reasons {refused} GROUP BY record"
             self.connection.execute(
-                f"INSERT INTO {rejects} SELECT line, reasons, left({text}, {_MAX_TEXT}) FROM (SELECT record, "
-                f"string_agg(reason, '; ' ORDER BY reason) AS reasons FROM {self._bad} GROUP BY record) "
+                f"INSERT INTO {rejects} SELECT line, reasons, left({text}, {_MAX_TEXT}) FROM ({reasons}) "
                 f"JOIN {lines} USING (record) JOIN {self.table} t ON t.rowid = record"
             )
         return rejects
@@ -200,8 +202,9 @@ class Records:
     def _numbered(self, records: Lines, lines: Lines) -> str:
         """A table of ``records`` and the ``lines`` they begin on."""
         table = scratch("lines")
-        found = pa.table({"record": records, "line": lines})  # noqa: F841 (DuckDB reads it by its name)
-        self.connection.execute(f"CREATE TEMP TABLE {table} AS SELECT * FROM found")
+        self.connection.register(f"{table}_found", pa.table({"record": records, "line": lines}))
+        self.connection.execute(f"CREATE TEMP TABLE {table} AS SELECT * FROM {table}_found")
+        self.connection.unregister(f"{table}_found")
         return table
 
     def _add_malformed(self, rejects: str) -> None:

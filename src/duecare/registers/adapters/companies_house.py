@@ -97,25 +97,25 @@ class CompaniesHouse:
 
     def stage(self, path: Path, connection: DuckDBPyConnection) -> Staged:
         """Read ``path``; see ``FileAdapter.stage``."""
-        with csv_records(path, connection, _CORE | _FULL, optional=tuple(_FULL)) as records:
-            number = compact_sql(Kind.UK_COMPANY, "number")
-            records.set_aside(fault_sql(Kind.UK_COMPANY, number), "CASE WHEN name IS NULL THEN 'no name' END")
-            self._core(records, number)
+        derived = {"number": compact_sql(Kind.UK_COMPANY, "number")}
+        with csv_records(path, connection, _CORE | _FULL, optional=tuple(_FULL), derived=derived) as records:
+            records.set_aside(fault_sql(Kind.UK_COMPANY, "number"), "CASE WHEN name IS NULL THEN 'no name' END")
+            self._core(records)
             covered = [BASIC, ACTIVITIES]
             covered += [
                 section for section, needed in _PARTS.items() if all(_FULL[name] in records.header for name in needed)
             ]
             for section in covered[2:]:
-                _FULL_SECTIONS[section.name](records, number)
+                _FULL_SECTIONS[section.name](records)
             part = any(re.search(r"part\d+_\d+", name) for name in (path.name, records.plain.member))
             extent = Coverage.LISTED if part else Coverage.WHOLE
             return records.staged({section.name: extent for section in covered})
 
-    def _core(self, records: CsvRecords, number: str) -> None:
+    def _core(self, records: CsvRecords) -> None:
         address = "concat_ws(', ', line1, line2, town, county, country, postcode)"
         records.section(
-            BASIC, entity=number,
-            fields={"name": "name", "code": number, "type": "type", "status": "status",
+            BASIC, entity="number",
+            fields={"name": "name", "code": "number", "type": "type", "status": "status",
                     "address": f"nullif({address}, '')"},
         )  # fmt: skip
         # A company with no activity given is written as one whose code is None Supplied.
@@ -123,41 +123,41 @@ class CompaniesHouse:
             ACTIVITIES, entity="number", key="split_part(sic, ' - ', 1)",
             fields={"code": "split_part(sic, ' - ', 1)",
                     "description": "CASE WHEN contains(sic, ' - ') THEN substr(sic, instr(sic, ' - ') + 3) END"},
-            source=f"SELECT DISTINCT record, {number} AS number, unnest([sic1, sic2, sic3, sic4]) AS sic "
+            source=f"SELECT DISTINCT record, number, unnest([sic1, sic2, sic3, sic4]) AS sic "
                    f"FROM ({records.good()})",
             where="sic IS NOT NULL AND sic <> 'None Supplied'",
         )  # fmt: skip
 
 
-def _incorporation(records: CsvRecords, number: str) -> None:
+def _incorporation(records: CsvRecords) -> None:
     records.section(
-        INCORPORATION, entity=number, effective=date_sql("established", _DAY),
+        INCORPORATION, entity="number", effective=date_sql("established", _DAY),
         fields={"established_on": iso_sql("established", _DAY), "dissolved_on": iso_sql("dissolved", _DAY),
                 "country_of_origin": "origin"},
     )  # fmt: skip
 
 
-def _care(records: CsvRecords, number: str) -> None:
+def _care(records: CsvRecords) -> None:
     records.section(
-        CARE, entity=number, fields={"care_of": "care_of", "po_box": "po_box"},
+        CARE, entity="number", fields={"care_of": "care_of", "po_box": "po_box"},
         where="care_of IS NOT NULL OR po_box IS NOT NULL",
     )  # fmt: skip
 
 
-def _previous_names(records: CsvRecords, number: str) -> None:
+def _previous_names(records: CsvRecords) -> None:
     pairs = ", ".join(f"{{'name': previous{n}, 'until': until{n}}}" for n in range(1, 11))
     records.section(
         PREVIOUS_NAMES, entity="number", key=COMPOSITE_SQL.format("until, name"), effective="until::DATE",
         fields={"name": "name", "until": "until"},
         source=f"SELECT DISTINCT record, number, past.name AS name, {iso_sql('past.until', _DAY)} AS until FROM "
-               f"(SELECT record, {number} AS number, unnest([{pairs}]) AS past FROM ({records.good()}))",
+               f"(SELECT record, number, unnest([{pairs}]) AS past FROM ({records.good()}))",
         where="name IS NOT NULL",
     )  # fmt: skip
 
 
-def _accounts(records: CsvRecords, number: str) -> None:
+def _accounts(records: CsvRecords) -> None:
     records.section(
-        ACCOUNTS, entity=number,
+        ACCOUNTS, entity="number",
         fields={
             "category": "accounts_category", "last_made_up_to": iso_sql("accounts_made", _DAY),
             "next_due_on": iso_sql("accounts_due", _DAY),
@@ -167,17 +167,17 @@ def _accounts(records: CsvRecords, number: str) -> None:
     )  # fmt: skip
 
 
-def _confirmation(records: CsvRecords, number: str) -> None:
+def _confirmation(records: CsvRecords) -> None:
     records.section(
-        CONFIRMATION, entity=number,
+        CONFIRMATION, entity="number",
         fields={"last_made_up_to": iso_sql("confirmation_made", _DAY),
                 "next_due_on": iso_sql("confirmation_due", _DAY)},
     )  # fmt: skip
 
 
-def _charges(records: CsvRecords, number: str) -> None:
+def _charges(records: CsvRecords) -> None:
     records.section(
-        CHARGES, entity=number, where="charges IS NOT NULL AND charges <> '0'",
+        CHARGES, entity="number", where="charges IS NOT NULL AND charges <> '0'",
         fields={"total": "charges", "outstanding": "outstanding", "partly_satisfied": "partly",
                 "satisfied": "satisfied"},
     )  # fmt: skip

@@ -41,12 +41,13 @@ class UsSec:
         """Read ``path``; see ``FileAdapter.stage``."""
         columns = {"cik": "CIK", "ticker": "Ticker", "name": "Name", "exchange": "Exchange"}
         # From 2024 on a missing exchange is written None; before, it was left empty.
-        with csv_records(path, connection, columns, dialect=Dialect(missing=frozenset({"None"}))) as records:
-            cik = compact_sql(Kind.CIK, "cik")
-            records.set_aside(fault_sql(Kind.CIK, cik))
-            records.section(BASIC, entity=cik, fields={"name": "name"})
+        dialect = Dialect(missing=frozenset({"None"}))
+        derived = {"cik": compact_sql(Kind.CIK, "cik")}
+        with csv_records(path, connection, columns, derived=derived, dialect=dialect) as records:
+            records.set_aside(fault_sql(Kind.CIK, "cik"))
+            records.section(BASIC, entity="cik", fields={"name": "name"})
             records.section(
-                LISTINGS, entity=cik, key="ticker", where="ticker IS NOT NULL",
+                LISTINGS, entity="cik", key="ticker", where="ticker IS NOT NULL",
                 # The copy of July 2023 writes Cboe US for what all others write CBOE: a change of coding, not of place.
                 fields={"ticker": "ticker", "exchange": "CASE exchange WHEN 'Cboe US' THEN 'CBOE' ELSE exchange END"},
             )  # fmt: skip

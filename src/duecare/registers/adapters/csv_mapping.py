@@ -1,0 +1,279 @@
+"""Any delimited file as a register, through a small TOML file that says which column is what.
+
+The rule of this module: a mapping that says something we do not understand is refused before a record is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from duckdb import DuckDBPyConnection
+
+from duecare.errors import BadInput
+from duecare.identifiers import Kind, compact_sql, fault_sql
+from duecare.registers.adapter import COMPOSITE_SQL, Coverage, Staged
+from duecare.registers.delimited import CsvRecords, Dialect, csv_records
+from duecare.registers.sections import Category, RiskLevel, Section
+from duecare.registers.sources import Source
+from duecare.registers.staging import date_sql, identifier, iso_sql, literal
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A section as mapped: its declaration, the columns of its key and fields, its date and what it was read for."""
+
+    section: Section
+    key: tuple[str, ...]
+    fields: Mapping[str, str]
+    date: str
+    date_format: str
+    coverage: Coverage
+
+
+class CsvMapping:
+    """An adapter made of a TOML file; ``docs/how-to/map-a-csv.md`` explains its keys.
+
+    ``version`` changes with every change of the TOML file. Raises ``BadInput`` naming the key, what was given and
+    what would be right.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        path = Path(path)
+        try:
+            text = path.read_bytes()
+            table = _Table(path.name, "", tomllib.loads(text.decode("utf-8")))
+        except OSError as error:
+            raise BadInput(f"{path} cannot be read: {error.strerror}.", hint="Give the path of a TOML file.") from None
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise BadInput(f"{path.name} is not TOML: {error}.") from None
+        self.source = _source(table.table("source"))
+        self._dialect = _dialect(table.table("file", required=False))
+        self._entity, self._code = _entity(table.table("entity"))
+        self._parts = [_part(each) for each in table.tables("section")]
+        names = [part.section.name for part in self._parts]
+        for name in names:
+            if names.count(name) > 1:
+                raise BadInput(f"{path.name}: section {name!r} is given twice.", hint="Give each its own name.")
+        table.refuse_others()
+        self.sections = tuple(part.section for part in self._parts)
+        self.version = f"1-{hashlib.sha256(text).hexdigest()[:12]}"
+
+    def stage(self, path: Path, connection: DuckDBPyConnection) -> Staged:
+        """Read ``path``; see ``FileAdapter.stage``."""
+        named = [*self._entity]
+        for part in self._parts:
+            named += [*part.key, *part.fields.values(), *([part.date] if part.date else [])]
+        columns = {name: name for name in dict.fromkeys(named)}
+        derived = {}
+        if self._code is not None:
+            derived[self._entity[0]] = compact_sql(self._code, identifier(self._entity[0]))
+        with csv_records(path, connection, columns, derived=derived, dialect=self._dialect) as records:
+            records.set_aside(*self._faults())
+            for part in self._parts:
+                _refuse_other_dates(records, part)
+                date = identifier(part.date) if part.date else ""
+                fields = {
+                    field: iso_sql(date, part.date_format) if column == part.date else identifier(column)
+                    for field, column in part.fields.items()
+                }
+                records.section(
+                    part.section, entity=_joined(self._entity), key=_joined(part.key) if part.key else "''",
+                    fields=fields, effective=date_sql(date, part.date_format) if date else "NULL::DATE",
+                )  # fmt: skip
+            return records.staged({part.section.name: part.coverage for part in self._parts})
+
+    def _faults(self) -> list[str]:
+        faults = []
+        if self._code is not None:
+            faults.append(fault_sql(self._code, identifier(self._entity[0])))
+        needed = list(self._entity)
+        for part in self._parts:
+            needed += part.key if len(part.key) == 1 else ()
+        faults += [
+            f"CASE WHEN {identifier(column)} IS NULL THEN {literal(f'no {column}')} END"
+            for column in dict.fromkeys(needed)
+        ]
+        return faults
+
+
+def _refuse_other_dates(records: CsvRecords, part: _Part) -> None:
+    """A date that is not whole (2009, 2001?) is a date unknown; if most are none, the mapping names another format."""
+    if not part.date:
+        return
+    date = identifier(part.date)
+    given, read, sample = records.connection.execute(
+        f"SELECT count({date}), count({date_sql(date, part.date_format)}), min({date}) FROM {records.table}"
+    ).fetchall()[0]
+    if read * 2 < given:
+        raise BadInput(
+            f"{records.plain.title}: most values of {part.date} are no dates like {part.date_format}, such as {sample}.",
+            hint=f"Set date_format of section {part.section.name} to how they are written.",
+        )
+
+
+def _joined(columns: tuple[str, ...]) -> str:
+    quoted = ", ".join(identifier(column) for column in columns)
+    return quoted if len(columns) == 1 else COMPOSITE_SQL.format(quoted)
+
+
+def _source(table: _Table) -> Source:
+    title = table.take("title", str, "")
+    days = table.take("fresh_for_days", int)
+    if days <= 0:
+        table.refuse("fresh_for_days", days, "a number of days above zero")
+    source = Source(
+        name=table.take("name", str),
+        title_zh=table.take("title_zh", str, title),
+        title_en=table.take("title_en", str, title),
+        operator=table.take("operator", str),
+        address=table.take("address", str),
+        legal_basis=table.take("legal_basis", str),
+        licence=table.take("licence", str),
+        fresh_for=timedelta(days=days),
+        authoritative_for=tuple(table.texts("authoritative_for", required=False)),
+    )
+    if not (source.title_zh and source.title_en):
+        table.refuse("title", title, "what the source is called, or title_zh and title_en")
+    table.refuse_others()
+    return source
+
+
+def _dialect(table: _Table) -> Dialect:
+    delimiter = table.take("delimiter", str, ",")
+    quote = table.take("quote", str, '"')
+    encoding = table.take("encoding", str, "utf-8")
+    if len(delimiter) != 1:
+        table.refuse("delimiter", delimiter, 'one character, such as "," or ";" or "\\t"')
+    if len(quote) != 1:
+        table.refuse("quote", quote, "one character, such as '\"'")
+    try:
+        "".encode(encoding)
+    except LookupError:
+        table.refuse("encoding", encoding, "a name such as utf-8, gb18030 or latin-1")
+    missing = frozenset(table.texts("missing", required=False))
+    table.refuse_others()
+    return Dialect(delimiter, quote, encoding, missing, (".csv", ".txt", ".tsv"))
+
+
+def _entity(table: _Table) -> tuple[tuple[str, ...], Kind | None]:
+    columns = tuple(table.texts("columns"))
+    code = table.take("code", str, "")
+    if code and code not in list(Kind):
+        table.refuse("code", code, f"one of {', '.join(Kind)}")
+    if code and len(columns) != 1:
+        table.refuse("columns", list(columns), "one column, where code says what kind of code stands in it")
+    table.refuse_others()
+    return columns, Kind(code) if code else None
+
+
+def _part(table: _Table) -> _Part:
+    name = table.take("name", str)
+    fields = table.table("fields")
+    mapped = {field: fields.take(field, str) for field in fields.given}
+    if not mapped:
+        table.refuse("fields", {}, 'at least one field, such as name = "Company name"')
+    reserved = {"entity", "key", "effective_on", "correction"} & set(mapped)
+    if reserved:
+        table.refuse("fields", sorted(reserved), "other names: entity, key, effective_on and correction are taken")
+    key = tuple(table.texts("key", required=False))
+    date = table.take("date", str, "")
+    date_format = table.take("date_format", str, "%Y-%m-%d")
+    if "%" not in date_format:
+        table.refuse("date_format", date_format, 'a strptime format, such as "%d/%m/%Y"')
+    coverage = table.choice("coverage", Coverage, Coverage.WHOLE)
+    section = Section(
+        name,
+        table.take("zh", str, name),
+        table.take("en", str, name),
+        tuple(mapped),
+        table.choice("category", Category, Category.REGISTRATION),
+        table.choice("risk", RiskLevel, RiskLevel.NOTE),
+        keyed=bool(key),
+        date_field=next((field for field, column in mapped.items() if date and column == date), None),
+        sensitive=table.take("sensitive", bool, False),
+    )
+    table.refuse_others()
+    return _Part(section, key, mapped, date, date_format, coverage)
+
+
+class _Table:
+    """A table of the TOML file that knows where it stands, so that a message can name the key."""
+
+    def __init__(self, file: str, place: str, given: Mapping[str, Any]) -> None:
+        self.given = given
+        self._file = file
+        self._place = place
+        self._taken: set[str] = set()
+
+    def take(self, key: str, kind: type[_T], default: _T | None = None) -> _T:
+        """The value of ``key``, which must be of ``kind``; ``default`` where it is absent."""
+        self._taken.add(key)
+        if key not in self.given:
+            if default is None:
+                raise BadInput(
+                    f"{self._file} has no {self._named(key)}.", hint=f"Give it as a {_KINDS[kind]}.{self._hint(key)}"
+                )
+            return default
+        value = self.given[key]
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            self.refuse(key, value, f"a {_KINDS[kind]}")
+        if isinstance(value, str) and default is None and not value.strip():
+            self.refuse(key, value, "a text that is not empty")
+        return value  # type: ignore[no-any-return]
+
+    def texts(self, key: str, *, required: bool = True) -> list[str]:
+        """A list of texts."""
+        values = self.take(key, list, None if required else [])
+        if not all(isinstance(value, str) and value for value in values) or (required and not values):
+            self.refuse(key, values, 'a list of texts, such as ["Company number"]')
+        return values
+
+    def choice(self, key: str, kind: type[_T], default: _T) -> _T:
+        """One of the words of an enumeration."""
+        word = self.take(key, str, str(default))
+        words = [str(each) for each in kind]  # type: ignore[attr-defined]
+        if word not in words:
+            self.refuse(key, word, f"one of {', '.join(words)}")
+        return kind(word)  # type: ignore[call-arg]
+
+    def table(self, key: str, *, required: bool = True) -> _Table:
+        """The table under ``key``."""
+        return _Table(self._file, self._named(key), self.take(key, dict, None if required else {}))
+
+    def tables(self, key: str) -> list[_Table]:
+        """The tables of an array, at least one."""
+        given = self.take(key, list)
+        if not given or not all(isinstance(each, dict) for each in given):
+            self.refuse(key, given, f"one or more [[{key}]] tables")
+        return [_Table(self._file, f"{key}[{place}]", each) for place, each in enumerate(given)]
+
+    def refuse_others(self) -> None:
+        """Raise ``BadInput`` where there is a key that nobody took."""
+        for key in self.given:
+            if key not in self._taken:
+                near = get_close_matches(key, self._taken, n=1)
+                hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(sorted(self._taken))}."
+                raise BadInput(f"{self._file}: {self._named(key)} is not a key we know.", hint=hint)
+
+    def refuse(self, key: str, given: object, right: str) -> None:
+        """Raise ``BadInput``: ``key`` is ``given``, and should be ``right``."""
+        raise BadInput(f"{self._file}: {self._named(key)} is {given!r}.", hint=f"It should be {right}.")
+
+    def _named(self, key: str) -> str:
+        return f"{self._place}.{key}" if self._place else key
+
+    def _hint(self, key: str) -> str:
+        near = get_close_matches(key, [other for other in self.given if other not in self._taken], n=1)
+        return f" You wrote {near[0]}." if near else ""
+
+
+_KINDS: dict[type, str] = {str: "text", int: "whole number", bool: "true or false", list: "list", dict: "table"}
