@@ -8,8 +8,10 @@ import pickle
 import subprocess
 import sys
 from datetime import date, timedelta
+from importlib.resources import files
 from pathlib import Path
 
+import duckdb
 import pytest
 from stdnum.cn import uscc as stdnum_uscc
 
@@ -17,6 +19,7 @@ from duecare.demo.report import render
 from duecare.demo.words import GONE, TRADING, WINDING_UP
 from duecare.demo.world import DAYS, OPEN_DATA_COLUMNS, START, World, uscc
 from duecare.errors import BadInput, UnknownName
+from duecare.registers.adapters.csv_mapping import CsvMapping
 from duecare.registers.adapters.national_register import HEADINGS
 from duecare.registers.sections import CATALOGUE
 
@@ -130,3 +133,17 @@ def test_what_cannot_be_is_refused(world: World) -> None:
         World(size=3)
     with pytest.raises(UnknownName, match="no company '9133'"):
         world.state("9133", START)
+
+
+def test_the_open_data_file_is_read_through_its_mapping(world: World, tmp_path: Path) -> None:
+    """The mapping beside the world reads the file as a register: every company, none set aside, all fields."""
+    mapping = CsvMapping(Path(str(files("duecare.demo") / "open_data.toml")))
+    connection = duckdb.connect()
+    staged = mapping.stage(world.bulk_csv(world.last_day, tmp_path), connection)
+    assert staged.rejects is None or staged.rejects.fetchall() == []
+    rows = staged.rows["basic"].project("entity, name, address").fetchall()
+    states = {code: world.state(code, world.last_day)["basic"][0] for code in world.codes}
+    assert set(rows) == {(code, basic["name"], basic["address"]) for code, basic in states.items()}
+    assert set(staged.rows["status"].project("entity, status").fetchall()) == {
+        (code, basic["status"]) for code, basic in states.items()
+    }
