@@ -1,0 +1,118 @@
+"""Raising alerts and owing their deliveries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from owed import LIQUIDATION, NOW, alert, open_home, passed, watcher
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from duecare.evidence.outbox import EvidenceEntry
+from duecare.radar.alerts import raise_alerts
+from duecare.radar.models import Alert, Delivery, Member, Screening, Verification
+from duecare.radar.watches import Reach, end_watch, find_member
+from duecare.store.home import Home
+
+
+@pytest.fixture
+def home(tmp_path: Path, database_url: str) -> Iterator[Home]:
+    with open_home(tmp_path, database_url) as home:
+        yield home
+
+
+def owed(home: Home) -> set[tuple[str, str, str, str]]:
+    """(member, entity, channel, mode) of every delivery."""
+    with home.database.session() as session:
+        rows = session.execute(
+            select(Member.name, Alert.entity, Delivery.channel, Delivery.mode)
+            .join(Delivery, Delivery.member_id == Member.id)
+            .join(Alert, Alert.id == Delivery.alert_id)
+        )
+        return {(row[0], row[1], row[2], row[3]) for row in rows}
+
+
+def test_only_what_passed_is_raised_with_all_it_carries(home: Home) -> None:
+    """Held, verifying, refused and expired changes raise nothing; a raised one keeps date, window and verification."""
+    states = ("held", "verifying", "refused", "expired")
+    rows = [passed(f"X{index}", state=state) for index, state in enumerate(states)]
+    good = passed("A", **LIQUIDATION)
+    with home.database.session() as session:
+        for attempt, address in enumerate(("http://register/old", "http://register/A")):
+            session.add(
+                Verification(change_id=good["change_id"], attempt=attempt, at=NOW, outcome="verified", address=address)
+            )
+    assert alert(home, [*rows, good]).alerts == 1
+    with home.database.session() as session:
+        one = session.scalars(select(Alert)).one()
+        assert one.verification_id == session.scalar(select(Verification.id).where(Verification.attempt == 1))
+    assert (one.effective_on, one.not_before, one.not_after) == (None, good["not_before"], good["not_after"])
+    assert (one.verification, one.address, one.snapshot) == ("verified", "http://register/A", good["snapshot"])
+    assert (one.change_id, json.loads(one.after or "")) == (good["change_id"], {"name": "成员甲", "role": "负责人"})
+
+
+def test_each_watcher_is_owed_what_they_asked_for(home: Home) -> None:
+    """Company, category, source and channels of the watch decide; real time or digest as the watch says."""
+    mail = Reach("mail", "m@example.org")
+    watcher(home, "all", ["A", "B"], mail)
+    watcher(home, "risk", ["A", "B"], mail, watch={"categories": ["risk", "litigation"]}, realtime=False)
+    watcher(home, "centre", ["A"], mail, watch={"channels": ["centre"]})
+    watcher(home, "other source", ["A"], watch={"source": "elsewhere"})
+    watcher(home, "same source", ["A"], watch={"source": "register"})
+    watcher(home, "other company", ["C"])
+    assert alert(home, [passed("A"), passed("B", **LIQUIDATION)]).deliveries == 8
+    assert owed(home) == {
+        ("all", "A", "centre", "realtime"),
+        ("all", "A", "mail", "realtime"),
+        ("all", "B", "centre", "realtime"),
+        ("all", "B", "mail", "realtime"),
+        ("risk", "B", "centre", "digest"),
+        ("risk", "B", "mail", "digest"),
+        ("centre", "A", "centre", "realtime"),
+        ("same source", "A", "centre", "realtime"),
+    }
+
+
+def test_raising_again_raises_nothing_and_owes_nothing(home: Home) -> None:
+    """A rerun is harmless, and a watch that began after the alert is not told of it."""
+    watcher(home, "甲", ["A"])
+    alert(home, [passed("A")])
+    watcher(home, "乙", ["A"], at=NOW)
+    with home.database.session() as session:
+        again = raise_alerts(session, "batch-1", at=NOW + timedelta(hours=1))
+    assert (again.alerts, again.deliveries) == (0, 0)
+    assert owed(home) == {("甲", "A", "centre", "realtime")}
+
+
+def test_what_passes_later_is_raised_then_for_who_watches_then(home: Home) -> None:
+    """A change verified after the rest of its batch is raised by itself; who ended their watch is not told."""
+    watcher(home, "甲", ["A", "B"])
+    watcher(home, "乙", ["A", "B"])
+    late = passed("B", **{**LIQUIDATION, "state": "verifying"})
+    alert(home, [passed("A"), late])
+    with home.database.session() as session:
+        session.get(Screening, late["change_id"]).state = "passed"  # type: ignore[union-attr]
+        end_watch(session, find_member(session, "乙"), "B", at=NOW)
+        raised = raise_alerts(session, "batch-1", at=NOW + timedelta(days=2))
+    assert (raised.alerts, raised.deliveries) == (1, 1)
+    assert ("甲", "B", "centre", "realtime") in owed(home)
+    assert ("乙", "B", "centre", "realtime") not in owed(home)
+
+
+def test_alerts_leave_evidence_in_their_transaction(home: Home) -> None:
+    """The evidence of a batch's alerts commits with them, and is undone with them."""
+    with Session(home.database.engine) as session:
+        session.execute(insert(Screening), [passed("A")])
+        raise_alerts(session, "batch-1", at=NOW)
+        session.rollback()
+    with home.database.session() as session:
+        assert session.scalar(select(EvidenceEntry.id)) is None
+    alert(home, [passed("A")])
+    with home.database.session() as session:
+        entry = session.scalars(select(EvidenceEntry)).one()
+    assert (entry.kind, entry.subject) == ("batch:alert", "batch:batch-1")
+    assert json.loads(entry.body)["alerts"] == 1
