@@ -1,0 +1,130 @@
+"""``duecare correct``: notices of error, what is decided of them, and alerts that are taken back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from duecare.cli.output import HomeOption, JsonOption, console, moment, plain, print_json, say, table
+from duecare.errors import BadInput
+from duecare.settings import load
+from duecare.store.home import Home
+
+
+def correct(
+    entity: Annotated[str, typer.Argument(metavar="[CODE]", help="The company.", show_default=False)] = "",
+    section: Annotated[
+        str, typer.Option(help="The section that is wrong, such as liquidation.", show_default=False)
+    ] = "",
+    key: Annotated[str, typer.Option(help="Only this fact of it.", show_default=False)] = "",
+    source: Annotated[str | None, typer.Option(help="The source that says it.", show_default=False)] = None,
+    statement: Annotated[str, typer.Option(help="What is wrong with it.", show_default=False)] = "",
+    claimant: Annotated[str, typer.Option(help="Who says so.", show_default=False)] = "",
+    listing: Annotated[bool, typer.Option("--list", help="List the notices.")] = False,
+    decide: Annotated[
+        int | None, typer.Option(metavar="NOTICE", help="Decide this notice.", show_default=False)
+    ] = None,
+    outcome: Annotated[str, typer.Option(help="upheld or refused.", show_default=False)] = "",
+    retract: Annotated[
+        int | None, typer.Option(metavar="ALERT", help="Take this alert back without a notice.", show_default=False)
+    ] = None,
+    by: Annotated[str, typer.Option(help="Who decides.", show_default=False)] = "",
+    reason: Annotated[str, typer.Option(help="Why; recipients are told it.", show_default=False)] = "",
+    reason_en: Annotated[str, typer.Option(help="The same for those who read English.", show_default=False)] = "",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """File a notice of error, decide one, or take an alert back.
+
+    The fact is disputed at once. Upheld, every alert of it is corrected to exactly those who were told, through the
+    channels that told them.
+
+    Example: duecare correct 91500000MA5U00002X --section liquidation --statement "我司正常经营"
+
+    Example: duecare correct --decide 1 --outcome upheld --by zhang --reason "官方页面没有清算信息"
+    """
+    asked = [name for name, given in (("--list", listing), ("--decide", decide), ("--retract", retract)) if given]
+    if len(asked) + bool(entity) != 1:
+        raise BadInput(
+            f"Given: {', '.join([*asked, *([entity] if entity else [])]) or 'nothing'}.",
+            hint="Give a company with --section and --statement, or one of --list, --decide and --retract.",
+        )
+    with Home(load(home=home)) as opened:
+        if listing:
+            _list(opened, as_json)
+        elif decide is not None:
+            _decide(opened, decide, outcome, by, reason, reason_en, as_json)
+        elif retract is not None:
+            _retract(opened, retract, by, reason, reason_en, as_json)
+        else:
+            if not section:
+                raise BadInput("--section is missing.", hint="Name the section that is wrong, such as liquidation.")
+            from duecare.radar.notices import open_notice
+
+            number = open_notice(opened, entity, section, statement, claimant=claimant, key=key, source=source)
+            if as_json:
+                print_json({"notice": number, "entity": entity, "section": section, "state": "open"})
+            else:
+                say(f"Notice {number} is open; the fact is marked as disputed (异议处理中).")
+                say("`duecare screen` looks it up at the official source; `duecare correct --list` shows what it said.")
+
+
+def _list(home: Home, as_json: bool) -> None:
+    from duecare.radar.notices import listed
+
+    found = listed(home)
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        say("No notice of error was filed.")
+        return
+    rows = table("notice", "company", "section", "statement", "since", "state", "the source says", "reason")
+    for item in found:
+        rows.add_row(
+            str(item["id"]),
+            plain(item["entity"]),
+            plain(item["section"]),
+            plain(item["statement"]),
+            moment(item["opened_at"]),
+            item["state"],
+            " ".join([item["verification"], *(plain(point["zh"]) for point in item["contradictions"])]),
+            plain(item["reason"]),
+        )
+    console.print(rows)
+
+
+def _decide(home: Home, notice: int, outcome: str, by: str, reason: str, reason_en: str, as_json: bool) -> None:
+    from duecare.radar import notices
+
+    done = notices.decide(home, notice, outcome, by=by, reason=reason, reason_en=reason_en)
+    if as_json:
+        print_json(done.as_json())
+        return
+    say(f"Notice {done.notice} is {done.outcome}.")
+    for each in done.corrections:
+        _say_correction(each)
+
+
+def _retract(home: Home, alert: int, by: str, reason: str, reason_en: str, as_json: bool) -> None:
+    from duecare.radar import corrections
+
+    done = corrections.retract(home, alert, reason, by, reason_en=reason_en)
+    if as_json:
+        print_json(done.as_json())
+    else:
+        _say_correction(done)
+
+
+def _say_correction(done: Any) -> None:
+    if done.correction is None:
+        say(f"Alert {done.alert} is withdrawn: nobody had been told ({done.cancelled} deliveries cancelled).")
+        return
+    say(
+        f"Alert {done.alert} is corrected by alert {done.correction}: {done.recipients} will hear it, "
+        f"{done.cancelled} had not been told and will not be. `duecare deliver` sends it."
+    )
+    if done.rerouted:
+        members = ", ".join(map(str, done.rerouted))
+        say(f"[yellow]! The address has ended; the correction is in the message centre[/] of member {members}.")
