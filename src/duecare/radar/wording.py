@@ -163,14 +163,14 @@ def short(one: Row, reader: Reader) -> str:
 
 def markdown(one: Row, reader: Reader) -> str:
     """A row for WeCom."""
-    label = reader.say
+    label, colon = reader.say, reader.say("：", ": ")
     name = f"[{_mark(one.name)}]({one.entity_link})" if one.entity_link else _mark(one.name)
     lines = [f'{name} · {one.section} {one.what} · <font color="warning">{one.risk}</font>']
     lines += [f"> {_mark(line)}" for line in one.content]
     lines += [
-        f"> {label('登记日期', 'Register’s date')}：{one.dated}",
-        f"> {label('观测区间', 'Observed')}：{one.window}",
-        f"> {label('来源', 'Source')}：{_mark(one.source)}",
+        f"> {label('登记日期', 'Register’s date')}{colon}{one.dated}",
+        f"> {label('观测区间', 'Observed')}{colon}{one.window}",
+        f"> {label('来源', 'Source')}{colon}{_mark(one.source)}",
     ]
     if one.snapshot_link:
         lines.append(f"> [{label('官网快照', 'Snapshot')}]({one.snapshot_link})")
@@ -234,8 +234,9 @@ def _content(
     """The fields in words: all of a new or vanished entry, those that differ of a changed one."""
     if before is not None and after is not None:
         which = _which(alert, after, reader)
+        colon = reader.say("：", ": ")
         lines = [
-            f"{field_word(alert.section, name, reader.language)}：{_plain(before.get(name), reader)} → "
+            f"{field_word(alert.section, name, reader.language)}{colon}{_plain(before.get(name), reader)} → "
             f"{_plain(after.get(name), reader)}"
             for name in dict.fromkeys((*after, *before))
             if before.get(name) != after.get(name)

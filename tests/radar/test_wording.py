@@ -1,0 +1,161 @@
+"""The words of an alert: what is said, and what must never be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from owed import LEXICON, LIQUIDATION, NOW, passed
+
+from duecare.radar.models import Alert
+from duecare.radar.reader import Reader
+from duecare.radar.told import Told
+from duecare.radar.wording import letter, row
+from duecare.registers.field_words import field_word
+from duecare.registers.sections import CATALOGUE
+
+ZH = Reader("zh", ZoneInfo("Asia/Shanghai"))
+EN = Reader("en", ZoneInfo("Europe/London"))
+BOTH = pytest.mark.parametrize("reader", [ZH, EN], ids=["zh", "en"])
+
+
+def made(entity: str = "A", **given: Any) -> Alert:
+    """An alert as raised from a screening that passed."""
+    columns = {column.key for column in Alert.__mapper__.column_attrs}
+    screened = {name: value for name, value in passed(entity, **given).items() if name in columns}
+    return Alert(**{"id": 1, "address": "", "created_at": NOW, **screened, "state": "sent"})
+
+
+@BOTH
+def test_every_form_says_date_window_source_snapshot_and_verification(reader: Reader) -> None:
+    """Text, HTML, SMS, Markdown and JSON each carry what the court asked for."""
+    told = letter(made(**LIQUIDATION), reader, LEXICON)
+    one = row(made(**LIQUIDATION), reader, LEXICON)
+    for form in (told.text, told.html, told.short, told.markdown):
+        for part in (one.dated, one.window, one.source, one.verification):
+            assert part in form
+    for form in (told.text, told.html, told.markdown):
+        assert one.snapshot_link in form
+    assert told.data["data"]["effective_on"] is None
+    assert told.data["data"]["not_after"] == (NOW - timedelta(hours=10)).isoformat()
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["event", "lapse", "correction"])
+def test_what_is_undated_never_reads_as_today(reader: Reader, kind: str) -> None:
+    """Without a date from the register there is no 今天, no today, and no day that could be taken for the fact's."""
+    told = letter(made(kind=kind, **LIQUIDATION), reader, LEXICON)
+    for form in (told.subject, told.text, told.html, told.short, told.markdown):
+        assert "今天" not in form
+        assert "today" not in form.lower()
+    assert "2019" not in told.subject
+    assert ("日期不详" if reader is ZH else "not known") in told.text
+
+
+@BOTH
+def test_a_lapse_is_no_more_than_no_longer_shown(reader: Reader) -> None:
+    """An absence is not a resignation: the words for leaving, resigning and paying do not occur."""
+    gone = made(
+        section="personnel",
+        kind="lapse",
+        key="李某",
+        before={"name": "李某", "post": "董事"},
+        after=None,
+        effective_on=None,
+    )
+    told = letter(gone, reader, LEXICON)
+    assert ("来源不再展示" if reader is ZH else "no longer shown by the source") in told.text
+    assert (
+        "2019-05-05 22:30 查看起不再展示" if reader is ZH else "not shown since our look of 2019-05-05 15:30"
+    ) in told.text
+    for word in ("离职", "辞职", "卸任", "退出", "已还", "left", "resigned", "paid"):
+        assert word not in told.text.lower()
+
+
+def test_only_the_fields_that_differ_are_told_of_a_change() -> None:
+    """Before and after of what changed, empty ones in words, and which entry where there are several."""
+    one = row(
+        made(before={"address": "旧街", "status": "存续"}, after={"address": None, "status": "存续"}), ZH, LEXICON
+    )
+    assert one.content == ("住所：旧街 → （空）",)
+    share = made(
+        section="shareholders",
+        key="某甲",
+        before={"name": "某甲", "subscribed": "80 万元"},
+        after={"name": "某甲", "subscribed": "90 万元"},
+    )
+    assert row(share, ZH, LEXICON).content == ("股东名称 某甲", "认缴出资额：80 万元 → 90 万元")
+
+
+def test_a_file_that_names_a_day_gives_no_hour() -> None:
+    """Midnight UTC stands for a day; it is not shown as eight in the morning."""
+    one = made(not_before=datetime(2025, 2, 27, tzinfo=UTC), not_after=datetime(2025, 2, 28, tzinfo=UTC))
+    assert row(one, ZH, LEXICON).window == "2025-02-27 至 2025-02-28"
+
+
+def test_never_read_before_is_said_so() -> None:
+    """Without an earlier read there is no window to name."""
+    assert row(made(not_before=None), ZH, LEXICON).window == "此前未读取过，2019-05-05 22:30 首次看到（北京时间）"
+
+
+@BOTH
+def test_a_correction_says_what_was_told_and_why_it_was_wrong(reader: Reader) -> None:
+    """It quotes the wrong alert, names the reason, and counts as no news of the company."""
+    wrong = made(**LIQUIDATION)
+    right = made(**LIQUIDATION, corrects_id=1, wording={"zh": "早已登记。", "en": "It was years old."})
+    told = letter(right, reader, LEXICON, Told(wrong, NOW, 5))
+    for part in (("我们曾于 2019-05-06 08:30", "成员甲", "早已登记。") if reader is ZH else
+                 ("We told you on 2019-05-06 01:30", "成员甲", "It was years old.")):  # fmt: skip
+        assert part in told.text
+        assert part in told.html
+        assert part in told.markdown
+        assert part in told.short
+    assert told.subject.startswith("【监控动态】更正：" if reader is ZH else "[Watch] Correction:")
+    assert told.data["type"] == "alert.corrected"
+    assert told.data["data"]["kind"] == "retraction"
+
+
+def test_a_registers_words_become_neither_markup_nor_headers() -> None:
+    """A name is text: no tag in HTML, no link in Markdown, no line of its own in a subject."""
+    told = letter(
+        made(name="<b>x</b>\r\nBcc: all@example.org", after={"address": "[去](http://evil)"}, before=None), ZH, LEXICON
+    )
+    assert "<b>x</b>" not in told.html
+    assert "\n" not in told.subject
+    assert "\r" not in told.subject
+    assert "[去](" not in told.markdown
+
+
+def test_without_a_public_address_the_snapshot_is_named_by_its_hash() -> None:
+    """No link is made up."""
+    told = letter(made(), ZH, replace(LEXICON, public_url=""))
+    assert f"sha256 {made().snapshot}" in told.text
+    assert "href" not in told.html
+
+
+def test_every_field_of_the_catalogue_has_a_word() -> None:
+    """No reader meets a column's name of ours in Chinese."""
+    for section in CATALOGUE.values():
+        for name in section.fields:
+            assert not field_word(section.name, name, "zh").isascii(), (section.name, name)
+
+
+@given(
+    before=st.none() | st.dictionaries(st.text(min_size=1), st.none() | st.text(), max_size=4),
+    after=st.none() | st.dictionaries(st.text(min_size=1), st.none() | st.text(), max_size=4),
+    kind=st.sampled_from(["event", "first_observation", "correction", "lapse"]),
+    effective_on=st.none() | st.dates(date(1980, 1, 1)),
+    not_before=st.none() | st.just(NOW - timedelta(days=3)),
+    verification=st.sampled_from(["none", "verified", "contradicted", "unavailable"]),
+)
+def test_whatever_a_source_says_can_be_worded(**given: Any) -> None:
+    """Any fields, any kind, in both languages: a letter comes out, and its JSON is JSON."""
+    for reader in (ZH, EN):
+        told = letter(made(section="unheard_of", **given), reader, LEXICON)
+        assert json.loads(json.dumps(told.data))["data"]["after"] == given["after"]
