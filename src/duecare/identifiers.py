@@ -67,7 +67,7 @@ def check(kind: Kind | str, code: str) -> str:
         raise BadInput(f"{code!r} is not a {rule.title}.", hint=f"It should be {rule.shape}.")
     if rule.checks_out is not None and not rule.checks_out(text):
         raise BadInput(
-            f"{code!r} is not a {rule.title}: its {rule.check_name} is wrong.",
+            f"{code!r} is not a {rule.title} (wrong {rule.check_name}).",
             hint="Compare it with the register; one character is probably mistyped.",
         )
     return text

@@ -71,7 +71,8 @@ class JsonRecords(Records):
                 f"CREATE TEMP TABLE {table} AS SELECT {finished}, state FROM (SELECT {chosen}, CASE WHEN blank THEN "
                 "'blank' WHEN document IS NULL THEN 'not JSON' WHEN json_type(document) <> 'OBJECT' THEN "
                 "'not a JSON object' END AS state FROM (SELECT blank, document, "
-                f"json_extract_string(document, [{paths}]) AS found FROM (SELECT line IS NULL OR trim(line) = '' AS blank, "
+                f"json_extract_string(document, [{paths}]) AS found FROM (SELECT "
+                "line IS NULL OR trim(line) = '' AS blank, "
                 f"TRY_CAST({line} AS JSON) AS document FROM read_csv({literal(str(source))}, "
                 "columns={'line': 'VARCHAR'}, auto_detect=false, header=false, delim='\x01', quote='', escape='', "
                 f"max_line_size={_MAX_RECORD}))))"
@@ -124,7 +125,9 @@ def list_sql(column: str) -> str:
     where there is one, a JSON list of them where there are several, null where there is none."""
     values = f"list_transform(TRY_CAST(TRY_CAST({column} AS JSON) AS VARCHAR[]), lambda x: nullif(trim(x), ''))"
     values = f"list_sort(list_distinct(list_filter({values}, lambda x: x IS NOT NULL)))"
-    return f"CASE len({values}) WHEN 0 THEN NULL WHEN 1 THEN {values}[1] ELSE to_json({values})::VARCHAR END"
+    # The list of one list gives the values a name, so that they are put together once and not four times.
+    text = "CASE len(v) WHEN 0 THEN NULL WHEN 1 THEN v[1] ELSE to_json(v)::VARCHAR END"
+    return f"list_transform([{values}], lambda v: {text})[1]"
 
 
 def split(plain: Plain, target: Path, depth: int) -> Lines:

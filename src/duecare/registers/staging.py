@@ -81,7 +81,8 @@ class Records:
         """Reject the records for which one of the SQL expressions ``faults`` gives a reason; the first one counts."""
         reason = f"coalesce({', '.join(faults)}, NULL)"
         self.connection.execute(
-            f"INSERT INTO {self._bad} SELECT rowid, {reason}, true FROM {self.table} WHERE {reason} IS NOT NULL"
+            f"INSERT INTO {self._bad} SELECT rowid, {reason}, true FROM {self.table} "
+            f"WHERE {reason} IS NOT NULL AND rowid NOT IN (SELECT record FROM {self._bad})"
         )
 
     def good(self) -> str:
@@ -114,6 +115,9 @@ class Records:
         missing = set(section.fields) ^ set(fields)
         if missing:
             raise ValueError(f"section {section.name}: fields {sorted(missing)} do not match its declaration")
+        taken = {"entity", "key", "effective_on", "correction"} & set(fields)
+        if taken:
+            raise ValueError(f"section {section.name}: the names {sorted(taken)} are those of columns of every section")
         names = [identifier(name) for name in section.fields]
         given = ", ".join(f"{fields[name]} AS {quoted}" for name, quoted in zip(section.fields, names, strict=True))
         flag = "" if correction is None else f", coalesce({correction}, false) AS correction"

@@ -115,7 +115,7 @@ def _refuse_other_dates(records: CsvRecords, part: _Part) -> None:
     ).fetchall()[0]
     if read * 2 < given:
         raise BadInput(
-            f"{records.plain.title}: most values of {part.date} are no dates like {part.date_format}, such as {sample}.",
+            f"{records.plain.title}: most values of {part.date} are no dates like {part.date_format}: {sample}.",
             hint=f"Set date_format of section {part.section.name} to how they are written.",
         )
 

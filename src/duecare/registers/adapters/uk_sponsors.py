@@ -131,7 +131,8 @@ class UkSponsors:
                 LICENCES, entity="name", key="route", fields={"route": "route", "rating": "rating"},
                 source="SELECT min(record) AS record, name, route, string_agg(DISTINCT rating, '; ' ORDER BY rating) "
                        f"AS rating FROM (SELECT record, name, {routes}[licence.type] AS route, "
-                       f"{ratings}[licence.rating] AS rating FROM (SELECT record, name, unnest({listed}) AS licence FROM ({records.good()}))) "
+                       f"{ratings}[licence.rating] AS rating FROM (SELECT record, name, unnest({listed}) AS licence "
+                       f"FROM ({records.good()}))) "
                        "GROUP BY name, route",
             )  # fmt: skip
             return records.staged({"basic": Coverage.WHOLE, "sponsor_licences": Coverage.WHOLE})

@@ -21,7 +21,7 @@ from duecare.registers.staging import date_sql, iso_sql
 
 ACCOUNTS = Section(
     "master_accounts", "联邦储备账户", "Reserve Bank accounts",
-    ("name", "effective_on", "insurance", "city", "state", "district"), Category.OPERATION, date_field="effective_on",
+    ("name", "opened_on", "insurance", "city", "state", "district"), Category.OPERATION, date_field="opened_on",
 )  # fmt: skip
 REQUESTS = Section(
     "account_requests", "开户申请", "account requests",
@@ -88,7 +88,7 @@ class UsFed:
                 entity=COMPOSITE_SQL.format(f"name, {effective}"),
                 key=COMPOSITE_SQL.format("city, state"),
                 effective=date_sql("effective", _DAY),
-                fields={"name": "name", "effective_on": effective, **_same("insurance", "city", "state", "district")},
+                fields={"name": "name", "opened_on": effective, **_same("insurance", "city", "state", "district")},
             )
             return records.staged({"master_accounts": Coverage.WHOLE})
 
