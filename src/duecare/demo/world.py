@@ -62,18 +62,18 @@ class Company:
 
 
 class World:
-    """``size`` companies and what happens to them on ``DAYS`` days from ``START``. Days are calendar dates.
+    """``size`` companies and what happens to them on ``DAYS`` days from ``first_day``. Days are calendar dates.
 
     ``cast`` names the companies that the demo tells about: ``liquidating`` really goes into liquidation, on
     ``liquidation_day``, with a dated entry; ``trading_on`` has three undated liquidation members who have stood there
     for years while it trades (the facts of case 1). ``watched`` are the codes that members watch; both are among them.
     """
 
-    def __init__(self, seed: int = 20190501, size: int = 20_000) -> None:
+    def __init__(self, seed: int = 20190501, size: int = 20_000, first_day: date = START) -> None:
         if size < 20:
             raise BadInput(f"A world of {size} companies is too small.", hint="Give a size of 20 or more.")
         self.seed, self.size = seed, size
-        self.first_day, self.last_day = START, START + timedelta(days=DAYS - 1)
+        self.first_day, self.last_day = first_day, first_day + timedelta(days=DAYS - 1)
         self.companies: tuple[Company, ...] = tuple(_companies(Random(seed), size))
         self._by_code = {company.code: company for company in self.companies}
         trading = [company.code for company in self.companies if company.basic["status"] == words.TRADING]
@@ -81,12 +81,12 @@ class World:
         old = [code for code in picks[1:] if (self._by_code[code].basic["established_on"] or "") < "2013"]
         self.cast: Mapping[str, str] = {"liquidating": picks[0], "trading_on": (old or picks[1:])[0]}
         self.watched: tuple[str, ...] = tuple(sorted(picks))
-        self.liquidation_day = START + timedelta(days=21)
+        self.liquidation_day = first_day + timedelta(days=21)
         self._happenings = self._live(trading)
 
-    def __reduce__(self) -> tuple[type[World], tuple[int, int]]:
-        # Another process makes the same world from two numbers faster than it could read it.
-        return World, (self.seed, self.size)
+    def __reduce__(self) -> tuple[type[World], tuple[int, int, date]]:
+        # Another process makes the same world from three values faster than it could read it.
+        return World, (self.seed, self.size, self.first_day)
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -169,7 +169,7 @@ class World:
         told = set(self.cast.values())
         gone: set[str] = set()
         for number in range(DAYS):
-            day, busy = START + timedelta(days=number), set(told)
+            day, busy = self.first_day + timedelta(days=number), set(told)
             for kind, rate in _RATES.items():
                 for _ in range(_count(random, rate * self.size)):
                     code = random.choice(trading)
@@ -181,7 +181,7 @@ class World:
                     lives[code].append(Happening(day, kind, random.getrandbits(32)))
         lives[self.cast["liquidating"]].append(Happening(self.liquidation_day, "liquidation", random.getrandbits(32)))
         # The company of case 1 is no dead shell: it goes on with its business during the thirty days.
-        lives[self.cast["trading_on"]].append(Happening(START + timedelta(days=9), "annual_report", 1))
+        lives[self.cast["trading_on"]].append(Happening(self.first_day + timedelta(days=9), "annual_report", 1))
         return dict(lives)
 
 
