@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -84,7 +85,7 @@ def _measure(
                 adapter = ParquetAdapter(names, fields)
                 ingest_file(home, adapter, old, _FIRST)
                 home.snapshots.put_file(new)
-                ours.append(_time(lambda: ingest_file(home, adapter, new, _FIRST + timedelta(days=1))))
+                ours.append(_time(partial(ingest_file, home, adapter, new, _FIRST + timedelta(days=1))))
             shutil.rmtree(folder / f"home{number}")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         return entities, entities * len(names), statistics.median(floors), statistics.median(ours), peak

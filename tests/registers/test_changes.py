@@ -132,7 +132,8 @@ def test_keys_are_not_joined(home: Home, tmp_path: Path) -> None:
     """("a", "bc") and ("ab", "c") are different rows."""
     ingest_file(home, ListAdapter(), write_list(tmp_path, "a", [("people", "a", "bc", "x")]), day(0))
     ingest_file(home, ListAdapter(), write_list(tmp_path, "b", [("people", "ab", "c", "x")]), day(1))
-    assert sorted(kinds(home, since=day(1))) == [("a", "people", "bc", "lapse"), ("ab", "people", "c", "first_observation")]
+    told = sorted(kinds(home, since=day(1)))
+    assert told == [("a", "people", "bc", "lapse"), ("ab", "people", "c", "first_observation")]
 
 
 def test_read_below_the_floor_is_held(home: Home, tmp_path: Path) -> None:
@@ -148,9 +149,7 @@ def test_read_below_the_floor_is_held(home: Home, tmp_path: Path) -> None:
     assert ingest_file(home, ListAdapter(), short, day(1)).state == "rejected"
 
 
-def test_released_batch_is_applied(
-    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_released_batch_is_applied(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was held below the floor is applied once an operator says so."""
     from duecare.registers import catalogue
 
@@ -245,7 +244,9 @@ _rows = st.lists(
     data=st.data(),
 )
 def test_order_of_arrival_does_not_matter(
-    lists: list[tuple[list[tuple[str, str, str, str]], str]], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+    lists: list[tuple[list[tuple[str, str, str, str]], str]],
+    data: st.DataObject,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """The same snapshots in any order end in the same facts."""
     folder = tmp_path_factory.mktemp("orders")

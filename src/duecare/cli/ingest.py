@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from duecare.cli.output import HomeOption, JsonOption, moment, plain, print_json, print_json_line, say, working
 from duecare.clock import parse_moment
 from duecare.errors import BadInput
-from duecare.registers.batches import Outcome
 from duecare.settings import load
 from duecare.store.home import Home
+
+if TYPE_CHECKING:
+    from duecare.registers.batches import Outcome
 
 
 def ingest(
@@ -92,7 +94,7 @@ def crawl(
             working("Crawling") as step,
             Crawler(adapter, site, opened.settings.user_agent, folder) as crawler,
         ):
-            result = crawler.crawl(wanted, lambda done: step(f"{done} of {len(wanted)} pages"))
+            result = crawler.crawl(wanted, lambda done, total: step(f"{done} of {total} pages"))
             outcome = ingest_pages(opened, adapter, result.pages, step)
         result.pages.unlink(missing_ok=True)
     if as_json:

@@ -139,7 +139,7 @@ COMPOSITE_SQL = "to_json([{}])::varchar"
 
 
 def adapters() -> dict[str, Adapter]:
-    """Every installed adapter by the name of its source; ours and those of other packages come through the same door."""
+    """Every installed adapter by the name of its source; those of other packages come through the same door."""
     found: dict[str, Adapter] = {}
     for entry in entry_points(group="duecare.adapters"):
         found[entry.name] = entry.load()()

@@ -1,7 +1,7 @@
 """Batches: one file, crawl or re-reading, applied whole or not at all.
 
-The rule of this module: the lake is written first and declared true in the database's one transaction; whatever a killed
-process leaves in between does not exist, and doing the same again is harmless.
+The rule of this module: the lake is written first and declared true in the database's one transaction; whatever a
+killed process leaves in between does not exist, and doing the same again is harmless.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.registers.adapter import Adapter, adapters
+from duecare.registers.adapter import adapter as installed
 from duecare.registers.models import Batch
 from duecare.store.home import Home
 
@@ -69,7 +70,10 @@ def all_adapters(home: Home) -> dict[str, Adapter]:
 
 def adapter_for(home: Home, name: str) -> Adapter:
     """The adapter of the source called ``name``. Raises ``UnknownName``."""
-    found = all_adapters(home)
+    try:
+        return installed(name)
+    except UnknownName:
+        found = all_adapters(home)
     if name not in found:
         raise UnknownName("source", name, sorted(found))
     return found[name]
@@ -107,14 +111,14 @@ def states(home: Home) -> list[SourceState]:
             latest[source] = observed
     made = []
     for name, adapter in all_adapters(home).items():
-        observed = latest.get(name)
-        if observed is None:
+        last = latest.get(name)
+        if last is None:
             state = "empty"
-        elif home.clock.now() - observed > adapter.source.fresh_for:
+        elif home.clock.now() - last > adapter.source.fresh_for:
             state = "stale"
         else:
             state = "fresh"
         made.append(
-            SourceState(adapter, observed, counts.get((name, "committed"), 0), counts.get((name, "held"), 0), state)
+            SourceState(adapter, last, counts.get((name, "committed"), 0), counts.get((name, "held"), 0), state)
         )
     return made

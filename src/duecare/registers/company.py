@@ -140,10 +140,9 @@ def _facts(
     recorded: dict[str, datetime] = {}
     batches = {row[8] for row in rows}
     if batches:
-        recorded = {
-            batch: at
-            for batch, at in session.execute(select(Batch.id, Batch.recorded_at).where(Batch.id.in_(batches))).tuples()
-        }
+        recorded = dict(
+            session.execute(select(Batch.id, Batch.recorded_at).where(Batch.id.in_(batches))).tuples().all()
+        )
     return [
         Fact(
             tables.source, entity, section, key, json.loads(value), effective_on, first, before, last, ended, snapshot,

@@ -134,7 +134,8 @@ def _take_in(home: Home, made: Stage) -> None:
         name = item.section.name
         on = f"r.entity = v.entity AND r.{_READABLE}" if item.coverage.value == "listed" else f"r.entity = '{WHOLE}'"
         run(
-            f"""INSERT INTO work.incoming SELECT '{name}', v.entity, v.key, h.hash, v.value, v.effective_on, r.observed_at
+            f"""INSERT INTO work.incoming
+            SELECT '{name}', v.entity, v.key, h.hash, v.value, v.effective_on, r.observed_at
             FROM (SELECT entity, key, effective_on, {item.value} AS value FROM {item.view}) v
             JOIN {item.hashes} h ON h.entity = v.entity AND h.key = v.key
             JOIN {made.reads} r ON r.section = '{name}' AND {on}"""

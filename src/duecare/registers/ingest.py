@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,16 @@ from duecare.store.home import Home
 from duecare.store.packs import PackWriter, read_all
 
 Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Released:
+    """Who lets a held batch in below the floor, and why."""
+
+    by: str
+    reason: str
+
+
 _DATE_IN_NAME = re.compile(r"(?<!\d)(20\d\d|19\d\d)-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])(?!\d)")
 
 
@@ -49,7 +59,8 @@ def observed_in_name(filename: str) -> datetime | None:
     if found is None:
         return None
     try:
-        return datetime(*(int(part) for part in found.groups()), tzinfo=UTC)
+        year, month, day = (int(part) for part in found.groups())
+        return datetime(year, month, day, tzinfo=UTC)
     except ValueError:
         return None
 
@@ -77,11 +88,22 @@ def ingest_file(
     progress(f"keeping {path.name}")
     digest = home.snapshots.put_file(path)
     arrival = Arrival(adapter.source.name, "file", digest, path.name, at, adapter.version)
-    return _apply(home, adapter, arrival, progress, home.settings.lapse_floor)
+    return _apply(home, adapter, arrival, progress)
 
 
-def ingest_pages(home: Home, adapter: PageAdapter, pack: Path, progress: Progress = lambda step: None) -> Outcome:
-    """Read a crawl: a pack of pages, kept whole. Raises ``BadInput`` where it has no page."""
+def ingest_pages(
+    home: Home,
+    adapter: PageAdapter,
+    pack: Path,
+    progress: Progress = lambda step: None,
+    *,
+    reread_first: bool = True,
+) -> Outcome:
+    """Read a crawl: a pack of pages, kept whole. Raises ``BadInput`` where it has no page.
+
+    ``reread_first=False`` is for the replay's counter-proof only: it compares what two parsers read, as the system of
+    case 1 did; no command or setting reaches it.
+    """
     latest: datetime | None = None
     for packed in read_all(pack):
         latest = packed.fetched_at if latest is None else max(latest, packed.fetched_at)
@@ -89,7 +111,7 @@ def ingest_pages(home: Home, adapter: PageAdapter, pack: Path, progress: Progres
         raise BadInput(f"The pack {pack} holds no page.", hint="An empty crawl closes nothing; crawl again.")
     digest = home.snapshots.put_file(pack)
     arrival = Arrival(adapter.source.name, "crawl", digest, pack.name, utc(latest), adapter.version)
-    return _apply(home, adapter, arrival, progress, home.settings.lapse_floor)
+    return _apply(home, adapter, arrival, progress, reread_first=reread_first)
 
 
 def release(home: Home, batch: str, by: str, reason: str, progress: Progress = lambda step: None) -> Outcome:
@@ -97,11 +119,7 @@ def release(home: Home, batch: str, by: str, reason: str, progress: Progress = l
     from duecare.registers.catalogue import adapter_for
 
     arrival = _held(home, batch)
-    outcome = _apply(home, adapter_for(home, arrival.source), arrival, progress, 0.0)
-    with home.database.session() as session:
-        body = {"batch": arrival.id, "source": arrival.source, "by": by, "reason": reason}
-        record(session, "batch:release", arrival.id, body, home.clock.now())
-    return outcome
+    return _apply(home, adapter_for(home, arrival.source), arrival, progress, released=_Released(by, reason))
 
 
 def reject(home: Home, batch: str, by: str, reason: str) -> None:
@@ -138,21 +156,29 @@ def stage_arrival(
         yield made, rejects, file
 
 
-def _apply(home: Home, adapter: Adapter, arrival: Arrival, progress: Progress, floor: float) -> Outcome:
+def _apply(
+    home: Home,
+    adapter: Adapter,
+    arrival: Arrival,
+    progress: Progress,
+    *,
+    released: _Released | None = None,
+    reread_first: bool = True,
+) -> Outcome:
     with home.writing("lake", wait=600):
-        known = _known(home, arrival, floor)
+        known = _known(home, arrival, released)
         if known is not None:
             return known
         with home.database.session() as session:
             stale = last_parser(session, arrival.source)
-        if stale is not None and stale != adapter.version:
+        if reread_first and stale is not None and stale != adapter.version:
             # Two parsers cannot be compared: what is stored is read again by the new one before anything new is.
             progress(f"reading what is stored again with parser {adapter.version}")
             fold.reread(home, adapter, stage_arrival, progress)
         progress("reading")
         open_workshop(home.lake.connection)
         with stage_arrival(home, adapter, arrival) as (made, rejects, file):
-            return _commit(home, adapter, arrival, made, progress, floor, rejects, file)
+            return _commit(home, adapter, arrival, made, progress, released, rejects, file)
 
 
 def _commit(
@@ -161,7 +187,7 @@ def _commit(
     arrival: Arrival,
     made: Stage,
     progress: Progress,
-    floor: float,
+    released: _Released | None,
     rejects: int,
     file: str,
 ) -> Outcome:
@@ -169,7 +195,7 @@ def _commit(
     rows, reads = _sizes(home, made)
     counts: dict[str, Any] = {"rows": rows, "reads": reads, "rejects": rejects}
     sections = {item.section.name: item.coverage.value for item in made.sections}
-    why = shortfall(home, tables, made, floor)
+    why = "" if released else shortfall(home, tables, made, home.settings.lapse_floor)
     outcome = Outcome(
         arrival.id, arrival.source, "held", arrival.observed_at, sum(rows.values()), rejects, file, {}, why
     )
@@ -195,6 +221,10 @@ def _commit(
         per_kind = count_changes(home, session, arrival.id, arrival.source, "work.final_changes")
         batch.counts = {**counts, "changes": per_kind}
         tables.declare(session)
+        if released is not None:
+            # In the same transaction: a process killed here leaves no release without its evidence.
+            body = {"batch": arrival.id, "source": arrival.source, "by": released.by, "reason": released.reason}
+            record(session, "batch:release", arrival.id, body, home.clock.now())
     return replace(outcome, state="committed", changes=total(per_kind), late=late)
 
 
@@ -257,10 +287,10 @@ def _sizes(home: Home, made: Stage) -> tuple[dict[str, int], dict[str, int]]:
     return rows, reads
 
 
-def _known(home: Home, arrival: Arrival, floor: float) -> Outcome | None:
+def _known(home: Home, arrival: Arrival, released: _Released | None) -> Outcome | None:
     with home.database.session() as session:
         row = session.get(Batch, arrival.id)
-        if row is None or (row.state == "held" and floor <= 0):
+        if row is None or (row.state == "held" and released is not None):
             return None
         state = "known" if row.state == "committed" else row.state
         rows = sum(row.counts.get("rows", {}).values())

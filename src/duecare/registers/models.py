@@ -18,9 +18,9 @@ from duecare.store.database import Base, Moment
 class Batch(Base):
     """One file, crawl or re-reading, applied whole or not at all.
 
-    ``kind``: ``file``, ``crawl``, ``reread`` or ``page`` (one page fetched to verify). ``state``: ``committed``, ``held``
-    (below the floor; nothing applied) or ``rejected``. ``late``: an older snapshot that arrived after a newer one.
-    ``screened``: whether the radar has gone through its changes.
+    ``kind``: ``file``, ``crawl``, ``reread`` or ``page`` (one page fetched to verify). ``state``: ``committed``,
+    ``held`` (below the floor; nothing applied) or ``rejected``. ``late``: an older snapshot that arrived after a newer
+    one. ``screened``: whether the radar has gone through its changes.
     """
 
     __tablename__ = "batches"

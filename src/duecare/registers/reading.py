@@ -93,7 +93,8 @@ def _prepare_section(home: Home, staged: Staged, section: Section, coverage: Cov
     connection = home.lake.connection
     view, hashes = f"work.{name}_rows", f"work.{name}_hashes"
     relation = staged.rows.get(section.name)
-    names = ", ".join(_quote(field) for field in section.fields)
+    # Cast, since a field that the file never has is typeless, and since a bare column would keep the file's spelling.
+    names = ", ".join(f"CAST({_quote(field)} AS VARCHAR) AS {_quote(field)}" for field in section.fields)
     if relation is None:
         nulls = ", ".join(f"NULL::varchar AS {_quote(field)}" for field in section.fields)
         connection.execute(

@@ -55,10 +55,10 @@ def search(home: Home, text: str, limit: int = 20) -> list[Hit]:
         stored = searcher.doc(address)
         hit = Hit(stored["id"][0], stored["name"][0], stored["source"][0], stored["former"][0] == "1")
         # A hit on the grams alone may have them in another order.
-        if text.casefold() in hit.name.casefold() or text.upper() == hit.entity.upper() or len(grams) > 6:
-            if (hit.entity, hit.source) not in seen:
-                seen.add((hit.entity, hit.source))
-                hits.append(hit)
+        found = text.casefold() in hit.name.casefold() or text.upper() == hit.entity.upper() or len(grams) > 6
+        if found and (hit.entity, hit.source) not in seen:
+            seen.add((hit.entity, hit.source))
+            hits.append(hit)
     hits.sort(key=lambda hit: (hit.name.casefold() != text.casefold(), hit.former, len(hit.name)))
     return hits[:limit]
 

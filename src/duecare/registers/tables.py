@@ -1,7 +1,7 @@
 """The lake tables of a source, and which version of each is true.
 
-``facts`` is a log of versions: one row each time a value began to be shown, and a row without a value (a tombstone) when
-it ceased to be. ``held`` is what is shown now, as hashes. ``reads`` says what was read, empty sections included.
+``facts`` is a log of versions: one row each time a value began to be shown, and a row without a value (a tombstone)
+when it ceased to be. ``held`` is what is shown now, as hashes. ``reads`` says what was read, empty sections included.
 ``changes`` only grows. ``snapshots`` says where the bytes are.
 
 The rule of this module: ``facts`` is a function of the reads alone, whatever order they arrived in.

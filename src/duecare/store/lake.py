@@ -13,13 +13,15 @@ import json
 import time
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
-import ibis
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, Schema
 from deltalake.transaction import AddAction, create_table_with_add_actions
-from ibis.backends.duckdb import Backend
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 NEW = -1
 """The version of a table that does not exist yet."""
@@ -45,6 +47,8 @@ class Lake:
     def backend(self) -> Backend:
         """The engine through Ibis."""
         if self._backend is None:
+            import ibis  # takes as long to import as most commands take to run
+
             self._backend = ibis.duckdb.from_connection(self.connection)
         return self._backend
 
@@ -59,7 +63,7 @@ class Lake:
         return self._files[key]
 
     def scan(self, source: str, table: str, version: int, columns: str) -> str:
-        """SQL that reads ``table`` as of ``version``. ``columns``: DuckDB column definitions, used where it is empty."""
+        """SQL that reads ``table`` as of ``version``. ``columns``: DuckDB definitions, used where it is empty."""
         found = self.files(source, table, version)
         if not found:
             nulls = ", ".join(
@@ -71,10 +75,10 @@ class Lake:
         return f"(SELECT {names} FROM read_parquet([{listed}]))"
 
     def write(self, source: str, table: str, version: int, queries: list[str], *, replace: bool = False) -> int:
-        """Append the rows of ``queries`` (or replace the whole table by them) on top of ``version``, in one transaction.
+        """Append the rows of ``queries`` to ``version`` (or replace the whole table by them), in one transaction.
 
-        Each query becomes one Parquet file. Returns the new version. Versions above ``version`` that were never declared
-        true are undone first.
+        Each query becomes one Parquet file. Returns the new version. Versions above ``version`` that were never
+        declared true are undone first.
         """
         folder = Path(self._path(source, table))
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +98,7 @@ class Lake:
         if not written and not replace:
             return delta.version()
         schema = delta.schema()
-        delta.create_write_transaction(adds, "overwrite" if replace else "append", schema)
+        delta.create_write_transaction([*adds], "overwrite" if replace else "append", schema)
         return DeltaTable(str(folder)).version()
 
     def close(self) -> None:

@@ -41,12 +41,12 @@ class Snapshots:
         name = _sha256(path)
         if self._find(name) is None:
             raw = path.suffix.lower() in _COMPRESSED
-            with self._new(name, ".raw" if raw else ".zst") as partial, path.open("rb") as source:
-                with partial.open("wb") as target:
-                    if raw:
-                        shutil.copyfileobj(source, target, _CHUNK)
-                    else:
-                        zstandard.ZstdCompressor(level=3, threads=-1).copy_stream(source, target)
+            suffix = ".raw" if raw else ".zst"
+            with self._new(name, suffix) as partial, path.open("rb") as source, partial.open("wb") as target:
+                if raw:
+                    shutil.copyfileobj(source, target, _CHUNK)
+                else:
+                    zstandard.ZstdCompressor(level=3, threads=-1).copy_stream(source, target)
         return name
 
     def get(self, name: str) -> bytes:
