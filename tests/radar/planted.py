@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from duecare.clock import SetClock
+from duecare.registers.batches import Arrival
 from duecare.registers.models import Batch, BatchCount
 from duecare.registers.tables import COLUMNS, Tables
 from duecare.settings import load
@@ -71,8 +72,8 @@ def plant(
     late: bool = False,
 ) -> str:
     """Commit ``changes`` as the batch of ``day`` days after ``START``; returns its name."""
-    batch = hashlib.sha256(f"{source}{kind}{day}".encode()).hexdigest()[:32]
     until = START + timedelta(days=day)
+    batch = Arrival(source, kind, "", f"day-{day}.pack", until, "3").id
     rows = []
     for each in changes:
         name = "\x1f".join((batch, each["section"], each["entity"], each["key"]))

@@ -13,7 +13,7 @@ from duecare.store.home import Home
 
 
 def correct(
-    entity: Annotated[str, typer.Argument(metavar="[CODE]", help="The company.", show_default=False)] = "",
+    entity: Annotated[str, typer.Argument(metavar="CODE", help="The company.", show_default=False)] = "",
     section: Annotated[
         str, typer.Option(help="The section that is wrong, such as liquidation.", show_default=False)
     ] = "",

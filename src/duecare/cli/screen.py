@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ from duecare.errors import BadInput
 from duecare.settings import load
 from duecare.store.home import Home
 
-screen = typer.Typer(help="Screen changes, verify what is sensitive, decide what is held.")
+screen = typer.Typer()
 
 TargetArgument = Annotated[str, typer.Argument(metavar="HOLD|BATCH", help="A hold's number, or a batch's name.")]
 ByOption = Annotated[str, typer.Option("--by", help="Who decides.", show_default=False)]
@@ -114,7 +115,7 @@ def show(hold: Annotated[int, typer.Argument(help="The hold's number.")], home: 
     from duecare.radar import holds
 
     with Home(load(home=home)) as opened:
-        found = holds.show(opened, hold)
+        found, language = holds.show(opened, hold), opened.settings.language
     if as_json:
         print_json(found)
         return
@@ -123,16 +124,18 @@ def show(hold: Annotated[int, typer.Argument(help="The hold's number.")], home: 
     if found["decided_by"]:
         say(f"{found['state']} by {plain(found['decided_by'])}: {plain(found['reason'])}; {found['left']:,} still held")
     _picture([item["changes"] for item in found["history"]], found["observed"], found["high"])
+    for reason in found["reasons"]:
+        say(f"  {plain(reason[language])} [dim]{plain(reason['id'])}[/]")
     if not found["states"]:
-        say("None of these could be told, whatever is decided: the rules never allow it.")
+        say("None of these can be told, whatever is decided: the rules never allow it.")
     rows = table("change", "company", "key", "before", "after", "register's date")
     for item in found["samples"]:
         rows.add_row(
             item["id"][:8],
             plain(item["entity"]),
             plain(item["key"]),
-            plain(item["before"] or ""),
-            plain(item["after"] or ""),
+            plain(_said(item["before"])),
+            plain(_said(item["after"])),
             str(item["effective_on"] or "日期不详"),
         )
     console.print(rows)
@@ -207,9 +210,7 @@ def _decide(verb: str, target: str, by: str, reason: str, part: Any, home: Any, 
         say(f"Hold {each.hold} {each.state}: {counts or 'nothing of it can be told'}; {each.left:,} still held")
 
 
-def _decide_batch(
-    home: Home, ingest: Any, verb: str, batch: str, by: str, reason: str, part: Any, as_json: bool
-) -> None:
+def _decide_batch(home: Home, verb: str, batch: str, by: str, reason: str, part: Any, as_json: bool) -> None:
     """A batch that covered too little is applied whole or not at all."""
     from duecare.registers import ingest
 
@@ -240,6 +241,11 @@ def _sites(given: list[str]) -> dict[str, str]:
             raise BadInput(f"--site {each!r} is not SOURCE=ADDRESS.", hint="Write cn-national-register=http://….")
         found[source] = address
     return found
+
+
+def _said(value: str | None) -> str:
+    """A fact's fields, as a person reads them."""
+    return " · ".join(str(field) for field in json.loads(value).values()) if value else ""
 
 
 def _band(item: dict[str, Any]) -> str:

@@ -77,7 +77,8 @@ class Baseline:
 def assess(history: Sequence[Counted], observed: int, exposure: int, *, rare: bool = False) -> Baseline:
     """Compare ``observed`` changes among ``exposure`` entities read with ``history`` (oldest first).
 
-    ``rare``: the section is sensitive, so that less is expected of it where history is short. Only a rise is measured; a fall is the business of the floor on what a read must cover.
+    ``rare``: the section is sensitive, so that less is expected of it where history is short. Only a rise is measured;
+    a fall is the business of the floor on what a read must cover.
     """
     recent = [item if item.exposure > 0 else Counted(item.changes, 1) for item in history[-HISTORY:]]
     exposure = max(exposure, 1)

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.evidence.outbox import record
 from duecare.radar.judgement import Judge, Situation, Verdict
-from duecare.radar.models import Hold, Screening
+from duecare.radar.models import Hold, Screening, ScreeningSummary
 from duecare.registers.changes import batch_changes
 from duecare.registers.models import Batch, Dispute
 from duecare.rules.engine import Engine
@@ -85,7 +85,10 @@ def waiting(home: Home) -> list[dict[str, Any]]:
 
 
 def show(home: Home, hold_id: int) -> dict[str, Any]:
-    """One hold with its history, what became of its changes so far, and twenty samples. Raises ``UnknownName``."""
+    """One hold with its history, the rules that hold it, what became of its changes so far, and twenty samples.
+
+    Raises ``UnknownName``.
+    """
     with home.database.session() as session:
         hold = _find(session, hold_id)
         states = dict(
@@ -96,6 +99,7 @@ def show(home: Home, hold_id: int) -> dict[str, Any]:
         shown = {
             **_summary(hold, states.get("held", 0)),
             "states": states,
+            "reasons": _reasons(session, hold),
             "history": [{"changes": changes, "read": exposure} for changes, exposure in hold.history],
         }
     return {**shown, "samples": samples(home, hold)}
@@ -267,6 +271,18 @@ def _find(session: Session, hold_id: int) -> Hold:
         known = session.execute(select(Hold.id).order_by(Hold.id.desc()).limit(12)).scalars()
         raise UnknownName("hold", str(hold_id), [str(each) for each in known])
     return hold
+
+
+def _reasons(session: Session, hold: Hold) -> list[dict[str, Any]]:
+    """The rules that kept the changes of the hold from being told when they were screened."""
+    rows = session.execute(
+        select(ScreeningSummary.reasons).where(
+            ScreeningSummary.batch_id == hold.batch_id,
+            ScreeningSummary.section == hold.section,
+            ScreeningSummary.kind == hold.kind,
+        )
+    ).scalars()
+    return list({reason["id"]: reason for reasons in rows for reason in reasons}.values())
 
 
 def _summary(hold: Hold, left: int) -> dict[str, Any]:

@@ -1,0 +1,111 @@
+"""Tests of ``duecare screen`` and ``duecare correct`` as a person and a script use them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from official import TEAM
+from planted import START, change, open_home, plant, show, wave
+from typer.testing import CliRunner
+
+from duecare.cli.correct import correct
+from duecare.cli.screen import screen
+from duecare.errors import BadInput, UnknownName
+from duecare.registers.models import Batch
+
+app = typer.Typer()
+app.add_typer(screen, name="screen")
+app.command(name="correct")(correct)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[str]:
+    """A home with a wave that will be held, a batch below the floor, and a company that shows a liquidation."""
+    with open_home(tmp_path, "") as home:
+        for day in range(3):
+            plant(home, [change("Q", "basic", after={"address": str(day)})] if day else [], day=day)
+        plant(home, wave(300), day=5)
+        held = plant(home, [], day=6)
+        with home.database.session() as session:
+            row = session.get_one(Batch, held)
+            row.state, row.reason = "held", "Section basic has 3 rows where 900 are held."
+        show(home, "A", "basic", {"name": "甲公司"}, at=START)
+        show(home, "A", "liquidation", TEAM[0], key="成员甲", at=START, seq=2)
+        yield str(home.path)
+
+
+def run(folder: str, *words: str) -> str:
+    """Run a command in the home; what it printed."""
+    result = CliRunner().invoke(app, [*words, "--home", folder])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def said(folder: str, *words: str) -> Any:
+    """The same with ``--json``."""
+    return json.loads(run(folder, *words, "--json"))
+
+
+def test_a_hold_is_listed_shown_and_decided(folder: str) -> None:
+    """Screening holds the wave; list and show explain it; release and reject decide it and the list is shorter."""
+    assert said(folder, "screen")["screened"][-1]["counts"] == {"held": 300}
+    first, second = said(folder, "screen", "list")
+    assert (first["observed"], first["left"], second["what"]) == (300, 300, "batch")
+    assert "900 are held" in second["why"]
+    shown = said(folder, "screen", "show", "1")
+    assert (len(shown["samples"]), bool(shown["reasons"])) == (20, True)
+    assert "日期不详" in run(folder, "screen", "show", "1")
+    decided = said(
+        folder,
+        "screen",
+        "release",
+        "1",
+        "--entity",
+        "C000001",
+        "--by",
+        "zhang",
+        "--reason",
+        "known",
+    )
+    assert (decided[0]["changes"], decided[0]["left"]) == ({"verifying": 3}, 297)
+    assert said(folder, "screen", "reject", "1", "--by", "zhang", "--reason", "fault")[0]["left"] == 0
+    batch = second["id"]
+    assert said(folder, "screen", "reject", batch[:10], "--by", "zhang", "--reason", "cut")["state"] == "rejected"
+    assert said(folder, "screen", "list") == []
+
+
+def test_bad_use_is_answered_with_what_would_be_right(folder: str) -> None:
+    """Without a name or a reason, of an unknown hold or batch, with a wrong site: an error that names the remedy."""
+    run(folder, "screen")
+    for words, error in (
+        (("screen", "release", "1", "--reason", "r"), BadInput),
+        (("screen", "release", "1", "--by", "z"), BadInput),
+        (("screen", "show", "9"), UnknownName),
+        (("screen", "reject", "nowhere", "--by", "z", "--reason", "r"), UnknownName),
+        (("screen", "--site", "cn-national-register"), BadInput),
+        (("correct",), BadInput),
+        (("correct", "A"), BadInput),
+        (("correct", "A", "--list"), BadInput),
+        (("correct", "--decide", "1", "--outcome", "perhaps", "--by", "z", "--reason", "r"), BadInput),
+        (("correct", "--retract", "999", "--by", "z", "--reason", "r"), UnknownName),
+    ):
+        with pytest.raises(error) as caught:
+            run(folder, *words)
+        assert caught.value.hint
+
+
+def test_a_notice_is_filed_listed_and_decided(folder: str) -> None:
+    """A notice is filed for a company, listed with what the source says, and decided with a reason."""
+    filed = said(folder, "correct", "A", "--section", "liquidation", "--statement", "我司正常经营")
+    assert (filed["notice"], filed["state"]) == (1, "open")
+    assert "我司正常" in run(folder, "correct", "--list")
+    decided = said(folder, "correct", "--decide", "1", "--outcome", "refused", "--by", "zhang", "--reason", "官方如此")
+    assert decided == {"notice": 1, "outcome": "refused", "corrections": []}
+    assert said(folder, "correct", "--list")[0]["state"] == "refused"
