@@ -112,7 +112,7 @@ SAMPLES = [
         {"vague": [{"type": 99, "rating": 1}]}, "does not have", "members",
     ),
     _sample(
-        "uk-companies-house-sample", "BasicCompanyData-2026-02-01.csv", _COMPANY, "SHORT LTD,12345", "number of columns",
+        "uk-companies-house-sample", "BasicCompanyData-2026-02-01.csv", _COMPANY, "SHORT,12345", "number of columns",
     ),
     _sample("uk-companies-house-sample", "reduced.csv", "basic activities", "X,12,,,,,,,,,,,,", "not a company number"),
     _sample("us-sec-issuers-history", "2022-01-08.csv", "basic listings", "12x,T,Name,NYSE", "not a CIK"),
@@ -126,7 +126,7 @@ SAMPLES = [
     ),
     _sample(
         "de-registerbekanntmachungen", "2026-08-03.csv", "notices notice_texts basic",
-        "2026-08-03,99,Sonstige,Berlin,Amtsgericht Berlin,,,,Ohne Nummer GmbH,Berlin,Text,2026-08-04", "register number",
+        "2026-08-03,99,Sonstige,Berlin,Amtsgericht Berlin,,,,Ohne Nummer,Berlin,Text,2026-08-04", "register number",
     ),
     _sample(
         "de-registerbekanntmachungen", "many-days.csv", "notices basic",
