@@ -1,8 +1,12 @@
 """duecare (注意义务): a data-service platform that handles data with due care, and can prove it.
 
->>> import duecare
->>> home = duecare.open("my-home")  # doctest: +SKIP
->>> home.database, home.lake, home.snapshots  # doctest: +SKIP
+In a notebook::
+
+    import duecare
+
+    companies = duecare.open("my-home")
+    companies.ingest("us-sec-issuers-history", "2025-02-28.csv")
+    companies.search("apple")
 """
 
 from __future__ import annotations
@@ -11,14 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from duecare.store.home import Home
+    from duecare.systems.companies.service import Companies
 
 __version__ = "0.1.0"
 
 
-def open(home: str | Path | None = None) -> Home:  # noqa: A001 - the word a notebook user expects
-    """The home at ``home`` (default: ``DUECARE_HOME``, or ``~/.duecare``), opened; its parts open on first use."""
+def open(home: str | Path | None = None) -> Companies:
+    """The service over the home at ``home`` (default: ``DUECARE_HOME``, or ``~/.duecare``)."""
     from duecare.settings import load
     from duecare.store.home import Home
+    from duecare.systems.companies.service import Companies
 
-    return Home(load(home=home))
+    return Companies(Home(load(home=home)))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import ibis
@@ -42,6 +43,14 @@ def differences(new: ir.Table, held: ir.Table, *, absence_counts: bool) -> ir.Ta
         was=joined.was,
         becomes=joined.hash,
     )
+
+
+@lru_cache(maxsize=4096)
+def _differences_sql(hashes: str, absence_counts: bool) -> str:
+    """SQL of ``differences`` between a table of the workshop and ``held_section``, compiled once."""
+    columns = {"entity": "string", "key": "string", "hash": "int64"}
+    new, held = ibis.table(columns, name=hashes, database="work"), ibis.table(columns, name="held_section")
+    return str(ibis.to_sql(differences(new, held, absence_counts=absence_counts), dialect="duckdb"))
 
 
 class Detection:
@@ -76,26 +85,21 @@ class Detection:
     def _detect(self, item: StagedSection) -> None:
         run, name = self.connection.execute, item.section.name
         run(f"CREATE OR REPLACE TEMP VIEW held_section AS {self._held(item)}")
-        backend = self.home.lake.backend
-        expression = differences(
-            backend.table(item.hashes.removeprefix("work."), database="work"),
-            backend.table("held_section"),
-            absence_counts=item.coverage is not Coverage.ADDITIONS,
-        )
-        run(f"CREATE OR REPLACE TABLE work.difference AS {ibis.to_sql(expression, dialect='duckdb')}")
+        query = _differences_sql(item.hashes.removeprefix("work."), item.coverage is not Coverage.ADDITIONS)
+        run(f"CREATE OR REPLACE TABLE work.difference AS {query}")
         run(
             f"""INSERT INTO work.differing
             SELECT '{name}', d.entity, d.key, d.was, d.becomes, b.value, b.effective_on,
                    a.value, a.effective_on, coalesce(a.correction, false)
             FROM work.difference d
             LEFT JOIN (SELECT entity, key, effective_on, correction, {item.value} AS value FROM {item.view}
-                       WHERE (entity, key) IN (SELECT (entity, key) FROM work.difference WHERE becomes IS NOT NULL)) a
+                       SEMI JOIN (FROM work.difference WHERE becomes IS NOT NULL) USING (entity, key)) a
               ON a.entity = d.entity AND a.key = d.key
             LEFT JOIN (SELECT entity, key, arg_max(value, first_observed) AS value,
                               arg_max_null(effective_on, first_observed) AS effective_on
-                       FROM {self.tables.scan("facts")} WHERE section = '{name}'
-                         AND (entity, key) IN (SELECT (entity, key) FROM work.difference WHERE was IS NOT NULL)
-                       GROUP BY ALL) b
+                       FROM {self.tables.scan("facts")}
+                       SEMI JOIN (FROM work.difference WHERE was IS NOT NULL) USING (entity, key)
+                       WHERE section = '{name}' GROUP BY ALL) b
               ON b.entity = d.entity AND b.key = d.key"""
         )
 
@@ -119,8 +123,9 @@ class Detection:
         feeds = ", ".join(f"'{i.section.name}'" for i in self.stage.sections if i.coverage is Coverage.ADDITIONS)
         run(
             f"""CREATE TABLE work.former_notices AS SELECT section, entity, key, value, effective_on
-            FROM {self.tables.scan("facts")} WHERE section IN ({feeds or "NULL"})
-              AND (entity, key) IN (SELECT (entity, key) FROM work.differing WHERE was IS NOT NULL)"""
+            FROM {self.tables.scan("facts")}
+            SEMI JOIN (FROM work.differing WHERE was IS NOT NULL) USING (section, entity, key)
+            WHERE section IN ({feeds or "NULL"})"""
         )
         run(
             f"""CREATE TABLE work.detected AS

@@ -140,9 +140,8 @@ def _facts(
     recorded: dict[str, datetime] = {}
     batches = {row[8] for row in rows}
     if batches:
-        recorded = dict(
-            session.execute(select(Batch.id, Batch.recorded_at).where(Batch.id.in_(batches))).tuples().all()
-        )
+        found = session.execute(select(Batch.id, Batch.recorded_at).where(Batch.id.in_(batches)))
+        recorded = {row.id: row.recorded_at for row in found}
     return [
         Fact(
             tables.source, entity, section, key, json.loads(value), effective_on, first, before, last, ended, snapshot,
