@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -141,14 +142,21 @@ COMPOSITE_SQL = "to_json([{}])::varchar"
 def adapters() -> dict[str, Adapter]:
     """Every installed adapter by the name of its source; those of other packages come through the same door."""
     found: dict[str, Adapter] = {}
-    for entry in entry_points(group="duecare.adapters"):
+    for entry in _installed():
         found[entry.name] = entry.load()()
     return dict(sorted(found.items()))
 
 
 def adapter(name: str) -> Adapter:
     """The adapter of the source called ``name``. Raises ``UnknownName``."""
-    for entry in entry_points(group="duecare.adapters", name=name):
-        loaded: Adapter = entry.load()()
-        return loaded
-    raise UnknownName("source", name, sorted(entry.name for entry in entry_points(group="duecare.adapters")))
+    for entry in _installed():
+        if entry.name == name:
+            loaded: Adapter = entry.load()()
+            return loaded
+    raise UnknownName("source", name, sorted(entry.name for entry in _installed()))
+
+
+@cache
+def _installed() -> tuple[EntryPoint, ...]:
+    # Looking through every installed package takes as long as a small batch.
+    return tuple(entry_points(group="duecare.adapters"))

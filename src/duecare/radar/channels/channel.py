@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol, runtime_checkable
 
 from sqlalchemy.orm import Session
@@ -98,15 +99,22 @@ class Inside(Protocol):
 
 def channel_names() -> list[str]:
     """The installed channels."""
-    return sorted(entry.name for entry in entry_points(group=GROUP))
+    return sorted(entry.name for entry in _installed())
 
 
 def channel_class(name: str) -> type[Channel]:
     """The channel called ``name``. Raises ``UnknownName``."""
-    for entry in entry_points(group=GROUP, name=name):
-        loaded: type[Channel] = entry.load()
-        return loaded
+    for entry in _installed():
+        if entry.name == name:
+            loaded: type[Channel] = entry.load()
+            return loaded
     raise UnknownName("channel", name, channel_names())
+
+
+@cache
+def _installed() -> tuple[EntryPoint, ...]:
+    # Looking through every installed package takes longer than sending a mail.
+    return tuple(entry_points(group=GROUP))
 
 
 def retry_after(header: str | None, now: datetime) -> float | None:
