@@ -1,0 +1,127 @@
+"""A process may be killed at any moment of an ingest, a late ingest, a release or a re-reading."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from duecare.registers.tables import COLUMNS, Tables
+from duecare.settings import load
+from duecare.store.home import Home
+
+from .listing import SOURCE
+from .lives import write_snapshots
+
+Live = Callable[[Path, str, float | None], dict[str, Any]]
+_DATABASE = {
+    "batches": "SELECT id, seq, source, kind, state, late, observed_at, recorded_at, parser, snapshot, filename, "
+    "reason, screened FROM batches ORDER BY seq",
+    "counts": "SELECT batch_id, section, kind, source, changes, entities FROM batch_counts ORDER BY 1, 2, 3",
+    "evidence": "SELECT kind, subject, at, body FROM evidence ORDER BY id",
+    "tables": "SELECT source, table_name FROM lake_versions ORDER BY 1, 2",
+}
+
+
+@pytest.fixture(scope="module")
+def lives() -> Iterator[Live]:
+    """Starts a life and kills it after so many seconds; ``None`` lets it end."""
+    command = [sys.executable, "-m", "tests.registers.lives"]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        orders, answers = process.stdin, process.stdout
+
+        def live(home: Path, database: str, after: float | None) -> dict[str, Any]:
+            order = {"home": str(home), "database": database, "folder": str(home.parent / "files"), "after": after}
+            orders.write(json.dumps(order) + "\n")
+            orders.flush()
+            answer: dict[str, Any] = json.loads(answers.readline())
+            assert not answer["error"], answer["error"]
+            return answer
+
+        yield live
+        orders.close()
+
+
+def everything(home: Path, database: str = "") -> dict[str, list[Any]]:
+    """All rows that are true in a home, in order."""
+    found: dict[str, list[Any]] = {}
+    with Home(load(home=home, database_url=database)) as opened:
+        with opened.database.session() as session:
+            for name, query in _DATABASE.items():
+                found[name] = [tuple(map(str, row)) for row in session.execute(text(query))]
+            tables = Tables(opened, SOURCE.name, session)
+        connection = opened.lake.connection
+        for name in COLUMNS:
+            if name != "snapshots":
+                found[name] = connection.execute(f"SELECT * FROM {tables.scan(name)} ORDER BY ALL").fetchall()
+    return found
+
+
+def _compare(found: dict[str, list[Any]], expected: dict[str, list[Any]]) -> None:
+    for name, rows in expected.items():
+        assert rows, f"{name}: the undisturbed life left nothing to compare"
+        assert found[name] == rows, name
+
+
+@pytest.fixture(scope="module")
+def undisturbed(lives: Live, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[Any]], float]:
+    """What a life that nobody kills leaves, and how many seconds it took."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "files").mkdir()
+    write_snapshots(folder / "files")
+    seconds = lives(folder / "home", "", None)["seconds"]
+    rows = everything(folder / "home")
+    assert {row[4] for row in rows["batches"]} == {"committed"}
+    assert len(rows["batches"]) == 10  # eight snapshots, two re-readings
+    return rows, seconds
+
+
+def test_fifty_kills_lose_and_repeat_nothing(
+    lives: Live, undisturbed: tuple[dict[str, list[Any]], float], tmp_path: Path
+) -> None:
+    """Lives killed at seeded random moments, started again until they end, leave what an undisturbed life leaves."""
+    (tmp_path / "files").mkdir()
+    write_snapshots(tmp_path / "files")
+    expected, whole = undisturbed
+    rng = random.Random(86010001594)
+    kills = homes = 0
+    while kills < 50:
+        homes += 1
+        home = tmp_path / f"home{homes}"
+        tries = 0
+        # Longer with each try, so that a machine that grew slower still lets a life end.
+        while lives(home, "", rng.uniform(0.02, 0.3) * whole * (1 + tries / 8))["killed"]:
+            kills, tries = kills + 1, tries + 1
+        _compare(everything(home), expected)
+
+
+def test_kills_where_the_database_is_a_server(
+    lives: Live, undisturbed: tuple[dict[str, list[Any]], float], tmp_path: Path, database_url: str
+) -> None:
+    """The server's transaction decides what is true, as the embedded database's does."""
+    if database_url.startswith("sqlite"):
+        pytest.skip("the embedded database has the fifty kills above")
+    (tmp_path / "files").mkdir()
+    write_snapshots(tmp_path / "files")
+    expected, whole = undisturbed
+    rng = random.Random(1594)
+    kills = 0
+    while lives(tmp_path / "home", database_url, rng.uniform(0.05, 0.4) * whole * (1 + kills / 4))["killed"]:
+        kills += 1
+    assert kills > 2
+    found = everything(tmp_path / "home", database_url)
+    # The two databases print a time and a truth in their own ways.
+    for name in ("facts", "held", "reads", "changes", "counts"):
+        assert found[name] == expected[name], name
+    assert [row[:5] for row in found["batches"]] == [row[:5] for row in expected["batches"]]
+    assert [row[:2] for row in found["evidence"]] == [row[:2] for row in expected["evidence"]]
