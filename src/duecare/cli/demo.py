@@ -169,9 +169,10 @@ def _print_genuine(found: Account) -> None:
         say("           the real liquidation is not confirmed yet: nobody is told")
         return
     look = genuine["verification"]
+    told = ", ".join(map(plain, genuine["told"])) or "nobody, for nobody watches it"
     say(
         f"           {plain(genuine['name'])} really goes into liquidation: {look['outcome']} at "
-        f"{plain(look['address'])},\n           told to {', '.join(map(plain, genuine['told'])) or 'nobody, for nobody watches it'}"
+        f"{plain(look['address'])},\n           told to {told}"
     )
 
 

@@ -108,7 +108,8 @@ def _sources(session: Session) -> list[Json]:
         row = made.setdefault(
             batch.source, {"source": batch.source, "batches": 0, "companies": 0, "pages": 0, "rejects": 0, "rereads": 0}
         )
-        read = batch.counts.get("reads", {}).get("basic", 0)
+        # An open data file lists every company once; a crawl counts the pages it read.
+        read = batch.counts.get("rows" if batch.kind == "file" else "reads", {}).get("basic", 0)
         row["batches"] += 1
         row["companies"] = max(row["companies"], read)
         row["pages"] += read if batch.kind == "crawl" else 0

@@ -232,7 +232,7 @@ class _Story:
         """
         self.progress("correcting an error", 0, 1)
         self.clock.advance(timedelta(hours=1))
-        chosen = self._told_of_a_registration()
+        chosen = self._told_of_something_ordinary()
         if chosen is None:
             return None, ""
         alert, members = chosen
@@ -253,23 +253,22 @@ class _Story:
         self.progress("correcting an error", 1, 1)
         return alert.id, members[-1].name
 
-    def _told_of_a_registration(self) -> tuple[Alert, list[Member]] | None:
-        """The alert of a change in the registration that most members were told of, and who they are."""
+    def _told_of_something_ordinary(self) -> tuple[Alert, list[Member]] | None:
+        """The alert of an ordinary change that most members were told of, and who they are."""
         with self.home.database.session() as session:
             told = func.count(Delivery.member_id.distinct())
             row = session.execute(
                 select(Alert.id)
                 .join(Delivery, Delivery.alert_id == Alert.id)
                 .where(
-                    Alert.category == "registration",
                     Alert.kind == "event",
-                    Alert.section != "changes",
+                    Alert.verification == "none",
                     Alert.state == AlertState.SENT.value,
                     Alert.entity.not_in(tuple(self.world.cast.values())),
                     Delivery.state == DeliveryState.SENT.value,
                 )
                 .group_by(Alert.id)
-                .order_by(told.desc(), Alert.id.desc())
+                .order_by(Alert.section == "changes", told.desc(), Alert.id.desc())
                 .limit(1)
             ).scalar()
             if row is None:

@@ -150,10 +150,12 @@ def _baselines(
     """
     if batch.late and batch.kind in REGULAR:
         return {}
+    earlier = _earlier(session, batch)
     observed: Counter[tuple[str, str]] = Counter()
     for group in groups:
-        observed[group.section, group.situation.kind] += group.changes
-    earlier = _earlier(session, batch)
+        # Everything in the first batch of a source is seen for the first time: that is what a first batch is.
+        if earlier or group.situation.kind != "first_observation":
+            observed[group.section, group.situation.kind] += group.changes
     # A re-reading goes through everything that is stored: as many entities as the widest batch has read.
     widest: dict[str, int] = {}
     for row in earlier:
