@@ -1,4 +1,7 @@
-"""The reference of the command line, made from the commands: ``python -m tests.docs.cli_reference > docs/reference/cli.md``."""
+"""The reference of the command line, made from the commands.
+
+To write it anew: ``python -m tests.docs.cli_reference > docs/reference/cli.md``.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ from duecare.settings import Settings
 
 _OPEN = """# The command line
 
-Made from the commands themselves; a test compares the two. Every command prints for a person, or JSON with `--json`. Exit
-codes: 0 all is well, 1 something was found or failed, 2 bad use. Progress and errors go to standard error.
+Made from the commands themselves; a test compares the two. Every command prints for a person, or JSON with `--json`.
+Exit codes: 0 all is well, 1 something was found or failed, 2 bad use. Progress and errors go to standard error.
 """
 
 

@@ -11,7 +11,7 @@ from duecare.cli.output import HomeOption, JsonOption, moment, plain, print_json
 from duecare.settings import load
 from duecare.store.home import Home
 
-app = typer.Typer(help="List the sources with the age of what is held; add one mapped from CSV.")
+app = typer.Typer()
 
 _STATES = {"empty": "[dim]nothing held[/]", "fresh": "[green]fresh 正常[/]", "stale": "[yellow]! stale 已过期[/]"}
 

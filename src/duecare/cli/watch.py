@@ -11,7 +11,7 @@ from duecare.settings import load
 from duecare.store.home import Home
 
 watch = typer.Typer(help="Watch companies: members, their addresses, what they watch.", no_args_is_help=True)
-people = typer.Typer(help="Members and how they are reached.")
+people = typer.Typer()
 watch.add_typer(people, name="members")
 
 MemberArgument = Annotated[str, typer.Argument(help="The member's name.")]

@@ -1,0 +1,133 @@
+"""Every command as a program: its help, its JSON, and what it says to a mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from duecare.cli.app import app
+from tests.docs.cli_reference import commands
+
+ROOT = Path(__file__).parents[2]
+ROWS = "CIK,Ticker,Name,Exchange\n0000000001,AA,{name},NYSE\n0000000002,BB,Beta Inc,NYSE\n"
+
+
+def run(*words: object, home: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The program with these words."""
+    environment = {**os.environ, "DUECARE_HOME": str(home)} if home else dict(os.environ)
+    command = [sys.executable, "-m", "duecare", *map(str, words)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> tuple[Path, Path]:
+    """Two copies of a small list, a day apart, in which one issuer is renamed."""
+    old, new = tmp_path / "2025-02-27.csv", tmp_path / "2025-02-28.csv"
+    old.write_text(ROWS.format(name="Alpha Inc"))
+    new.write_text(ROWS.format(name="Alfa Inc"))
+    return old, new
+
+
+@pytest.mark.parametrize("words", [words for words, _ in commands()])
+def test_help(words: str) -> None:
+    """Each command explains itself; each that does something takes a home or JSON where it promises to."""
+    shown = CliRunner().invoke(app, [*words.split()[1:], "--help"])
+    assert shown.exit_code == 0
+    assert "Usage" in shown.output
+    command = dict(commands())[words]
+    if not hasattr(command, "commands"):
+        assert "Example:" in shown.output
+        assert "--json" in {option for param in command.params for option in param.opts}, f"{words} has no --json"
+
+
+def test_from_a_file_to_answers(lists: tuple[Path, Path], tmp_path: Path) -> None:
+    """Files are read, and what changed is told as JSON that scripts can rely on."""
+    home = tmp_path / "home"
+    done = run("ingest", "us-sec-issuers-history", *lists, "--json", home=home)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["state"] for line in done.stdout.splitlines()] == ["committed", "committed"]
+    lines = run("changes", "--since", "2025-02-28", "--json", home=home).stdout.splitlines()
+    (change,) = (json.loads(line) for line in lines)
+    assert change["before"] == {"name": "Alpha Inc"}
+    assert change["after"] == {"name": "Alfa Inc"}
+    assert (change["entity"], change["kind"], change["section"]) == ("0000000001", "event", "basic")
+    assert {"key", "effective_on", "not_before", "not_after", "source", "batch"} <= change.keys()
+    then = json.loads(run("company", "0000000001", "--known-at", "2025-02-27", "--json", home=home).stdout)
+    now = json.loads(run("company", "0000000001", "--json", home=home).stdout)
+    assert (then["name"], now["name"]) == ("Alpha Inc", "Alfa Inc")
+    assert json.loads(run("search", "Alpha", "--json", home=home).stdout)[0]["entity"] == "0000000001"
+    sources = {one["source"]: one for one in json.loads(run("sources", "--json", home=home).stdout)}
+    assert sources["us-sec-issuers-history"]["batches"] == 2
+    assert sources["us-sec-issuers-history"]["state"] == "stale"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["ingest", "us-sec-issuer-history", "FILE"], "us-sec-issuers-history"),
+        (["ingest", "us-sec-issuers-history", "absent.csv"], "absent.csv"),
+        (["ingest", "us-sec-issuers-history", "EMPTY"], "empty"),
+        (["ingest", "us-sec-issuers-history", "OTHER"], "CIK"),
+        (["ingest", "us-sec-issuers-history", "FILE", "--observed-at", "tomorrow"], "2019-05-05"),
+        (["ingest", "us-sec-issuers-history", "FILE", "--observed-at", "2999-01-01"], "--observed-at"),
+        (["changes", "--kind", "news"], "first_observation"),
+        (["changes", "--since", "5 May"], "2019-05-05"),
+        (["changes", "--source", "nowhere"], "nowhere"),
+        (["company", "no-such-code"], "duecare search"),
+        (["company", "1", "--as-of", "soon"], "2019-05-05"),
+        (["search", " "], "name"),
+        (["reread", "us-sec-issuers-history"], "Nothing"),
+        (["crawl", "us-sec-issuers-history", "--site", "http://127.0.0.1:9", "1"], "files"),
+        (["sources", "add", "absent.toml"], "absent.toml"),
+        (["verify", "absent.json"], "absent.json"),
+        (["watch", "add", "nobody", "1"], "nobody"),
+        (["digest", "--at", "someday"], "2019-05-05"),
+        (["cases", "no_such_case"], "no_such_case"),
+        (["no-such-command"], "no-such-command"),
+    ],
+    ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else None,
+)
+def test_a_mistake_ends_in_a_sentence(words: list[str], says: str, lists: tuple[Path, Path], tmp_path: Path) -> None:
+    """Bad use exits with 2, says what would be right on standard error, and shows no traceback."""
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    files = {"FILE": lists[0], "EMPTY": tmp_path / "empty.csv", "OTHER": tmp_path / "other.csv"}
+    done = run(*(files.get(word, word) for word in words), home=tmp_path / "home")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert says in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+
+
+def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    """A wrong home is said to be wrong, and is left as it was."""
+    wrong = tmp_path / "file"
+    wrong.write_text("mine")
+    done = run("sources", "--home", wrong)
+    assert done.returncode == 2
+    assert "is a file" in done.stderr
+    assert wrong.read_text() == "mine"
+
+
+def test_two_homes_never_touch(lists: tuple[Path, Path], tmp_path: Path, database_url: str) -> None:
+    """What is read into one home is not seen in another; a database that belongs to one is refused by the other."""
+    assert run("ingest", "us-sec-issuers-history", lists[0], home=tmp_path / "one").returncode == 0
+    before = sorted(path.relative_to(tmp_path) for path in (tmp_path / "one").rglob("*"))
+    assert run("ingest", "us-sec-issuers-history", lists[1], home=tmp_path / "two").returncode == 0
+    assert run("changes", "--since", "2025-02-28", "--json", home=tmp_path / "one").stdout == ""
+    names = json.loads(run("company", "0000000001", "--json", home=tmp_path / "two").stdout)
+    assert names["name"] == "Alfa Inc"
+    assert sorted(path.relative_to(tmp_path) for path in (tmp_path / "one").rglob("*")) == before
+    shared = {**os.environ, "DUECARE_DATABASE_URL": database_url}
+    command = [sys.executable, "-m", "duecare", "changes", "--home"]
+    first = subprocess.run([*command, str(tmp_path / "three")], env=shared, capture_output=True, text=True)
+    second = subprocess.run([*command, str(tmp_path / "four")], env=shared, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    assert second.returncode == 2
+    assert "another home" in second.stderr.replace("\n", " ")
