@@ -28,10 +28,10 @@ _ALERTS = text(
            s.before, s.after, s.effective_on, s.not_before, s.not_after, s.snapshot, coalesce(v.address, ''),
            s.verification, v.id, s.reasons, :at, 'sent'
     FROM screenings s
-    LEFT JOIN verifications v ON v.id = CASE WHEN s.verification <> 'none' THEN
-        (SELECT max(last.id) FROM verifications last WHERE last.change_id = s.change_id) END
+    LEFT JOIN (SELECT change_id, max(id) AS id FROM verifications GROUP BY change_id) last
+           ON last.change_id = s.change_id AND s.verification <> 'none'
+    LEFT JOIN verifications v ON v.id = last.id
     WHERE s.batch_id = :batch AND s.state = 'passed'
-      AND NOT EXISTS (SELECT 1 FROM alerts a WHERE a.change_id = s.change_id)
     ON CONFLICT (change_id) DO NOTHING
     """
 ).bindparams(bindparam("at", type_=Moment()))
