@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from duecare.cli import main
 from duecare.cli.app import app
 from tests.docs.cli_reference import commands
 
@@ -93,16 +94,27 @@ def test_from_a_file_to_answers(lists: tuple[Path, Path], tmp_path: Path) -> Non
     ],
     ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else None,
 )
-def test_a_mistake_ends_in_a_sentence(words: list[str], says: str, lists: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_mistake_ends_in_a_sentence(
+    words: list[str],
+    says: str,
+    lists: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Bad use exits with 2, says what would be right on standard error, and shows no traceback."""
     (tmp_path / "empty.csv").touch()
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     files = {"FILE": lists[0], "EMPTY": tmp_path / "empty.csv", "OTHER": tmp_path / "other.csv"}
-    done = run(*(files.get(word, word) for word in words), home=tmp_path / "home")
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert says in done.stderr.replace("\n", " ")
-    assert "Traceback" not in done.stderr
-    assert not done.stdout
+    monkeypatch.setenv("DUECARE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(sys, "argv", ["duecare", *(str(files.get(word, word)) for word in words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed = capsys.readouterr()
+    assert ended.value.code == 2, printed
+    assert says in printed.err.replace("\n", " ")
+    assert "Traceback" not in printed.err
+    assert not printed.out
 
 
 def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:

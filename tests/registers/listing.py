@@ -58,9 +58,7 @@ class ListAdapter:
             )
             if rows:
                 relations[section.name] = connection.from_arrow(table)
-        coverage = {
-            name: Coverage(kind) for name, kind in said["coverage"].items() if name in self.sections_read
-        }
+        coverage = {name: Coverage(kind) for name, kind in said["coverage"].items() if name in self.sections_read}
         reads = None
         if said.get("reads") is not None:
             kept = [read for read in said["reads"] if read[1] in self.sections_read]
