@@ -36,18 +36,19 @@ _ALERTS = text(
     """
 ).bindparams(bindparam("at", type_=Moment()))
 
+# CROSS JOIN: SQLite then keeps this order, from the few new alerts to the many watches; PostgreSQL finds its own.
 _DELIVERIES = text(
     """
     INSERT INTO deliveries (alert_id, member_id, address_id, channel, mode, state, attempts, created_at, next_at,
                             unanswered, last_error)
     SELECT a.id, w.member_id, c.id, c.channel, CASE WHEN w.realtime THEN 'realtime' ELSE 'digest' END, 'due', 0,
            :at, :at, :false, ''
-    FROM alerts a
-    JOIN watches w ON w.entity = a.entity AND w.ended_at IS NULL AND (w.source IS NULL OR w.source = a.source)
-         AND (w.categories = '' OR w.categories LIKE '%,' || a.category || ',%')
-    JOIN channel_addresses c ON c.member_id = w.member_id AND c.state = 'active'
-         AND (w.channels = '' OR w.channels LIKE '%,' || c.channel || ',%')
-    WHERE a.batch_id = :batch AND a.id > :known AND a.corrects_id IS NULL
+    FROM alerts a CROSS JOIN watches w CROSS JOIN channel_addresses c
+    WHERE a.id > :known AND a.batch_id = :batch AND a.corrects_id IS NULL
+      AND w.entity = a.entity AND w.ended_at IS NULL AND (w.source IS NULL OR w.source = a.source)
+      AND (w.categories = '' OR w.categories LIKE '%,' || a.category || ',%')
+      AND c.member_id = w.member_id AND c.state = 'active'
+      AND (w.channels = '' OR w.channels LIKE '%,' || c.channel || ',%')
     ON CONFLICT (alert_id, address_id) DO NOTHING
     """
 ).bindparams(bindparam("at", type_=Moment()), bindparam("false", type_=Boolean()))

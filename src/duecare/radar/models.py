@@ -19,8 +19,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from duecare.store.database import Base, Moment
 
 
-def _partial(name: str, column: str, *, where: str) -> Index:
-    return Index(name, column, sqlite_where=text(where), postgresql_where=text(where))
+def _partial(name: str, *columns: str, where: str) -> Index:
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
 class AddressState(StrEnum):
@@ -132,6 +132,17 @@ class Watch(Base):
             unique=True,
             sqlite_where=text("ended_at IS NULL"),
             postgresql_where=text("ended_at IS NULL"),
+        ),
+        # All that the fan-out asks of a watch, so that it never has to look up the row.
+        _partial(
+            "ix_watches_fan_out",
+            "entity",
+            "member_id",
+            "source",
+            "categories",
+            "channels",
+            "realtime",
+            where="ended_at IS NULL",
         ),
     )
 
@@ -247,7 +258,7 @@ class Alert(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     change_id: Mapped[str] = mapped_column(String(64), unique=True)
-    batch_id: Mapped[str] = mapped_column(String(64), index=True)
+    batch_id: Mapped[str] = mapped_column(String(64))
     entity: Mapped[str] = mapped_column(String(300), index=True)
     name: Mapped[str] = mapped_column(Text)
     source: Mapped[str] = mapped_column(String(100))
@@ -268,8 +279,10 @@ class Alert(Base):
     reasons: Mapped[list[Any]] = mapped_column(JSON, default=list)
     created_at: Mapped[datetime] = mapped_column(Moment)
     state: Mapped[str] = mapped_column(String(10), default=AlertState.SENT.value)
-    corrects_id: Mapped[int | None] = mapped_column(index=True)
+    corrects_id: Mapped[int | None]
     wording: Mapped[dict[str, str] | None] = mapped_column(JSON)
+
+    __table_args__ = (_partial("ix_alerts_corrects_id", "corrects_id", where="corrects_id IS NOT NULL"),)
 
 
 class Delivery(Base):

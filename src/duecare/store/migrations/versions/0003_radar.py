@@ -51,6 +51,12 @@ def upgrade() -> None:
         sa.Column("ended_at", _MOMENT),
     )
     op.create_index("uq_watches_active", "watches", ["entity", "member_id"], unique=True, **_where("ended_at IS NULL"))
+    op.create_index(
+        "ix_watches_fan_out",
+        "watches",
+        ["entity", "member_id", "source", "categories", "channels", "realtime"],
+        **_where("ended_at IS NULL"),
+    )
     op.create_table(
         "screenings",
         sa.Column("change_id", sa.String(32), primary_key=True),
@@ -131,7 +137,7 @@ def upgrade() -> None:
         "alerts",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
         sa.Column("change_id", sa.String(64), nullable=False, unique=True),
-        sa.Column("batch_id", sa.String(64), nullable=False, index=True),
+        sa.Column("batch_id", sa.String(64), nullable=False),
         sa.Column("entity", sa.String(300), nullable=False, index=True),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("source", sa.String(100), nullable=False),
@@ -152,9 +158,10 @@ def upgrade() -> None:
         sa.Column("reasons", sa.JSON, nullable=False),
         sa.Column("created_at", _MOMENT, nullable=False),
         sa.Column("state", sa.String(10), nullable=False),
-        sa.Column("corrects_id", sa.Integer, index=True),
+        sa.Column("corrects_id", sa.Integer),
         sa.Column("wording", sa.JSON),
     )
+    op.create_index("ix_alerts_corrects_id", "alerts", ["corrects_id"], **_where("corrects_id IS NOT NULL"))
     op.create_table(
         "deliveries",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
