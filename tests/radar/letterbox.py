@@ -89,6 +89,7 @@ class Receiver:
 
     url: str = ""
     posts: list[Post] = field(default_factory=list)
+    cut_off: int = 0
     answer: Callable[[Post], tuple[int, dict[str, str], bytes] | float] = lambda post: (200, {}, b'{"errcode":0}')
 
 
@@ -102,7 +103,12 @@ def receiver() -> Iterator[Receiver]:
         wbufsize = -1  # an answer in one packet, not headers first
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            size = int(self.headers.get("Content-Length", 0))
+            body = self.rfile.read(size)
+            if len(body) < size:
+                self.close_connection = True  # its sender was killed within it: no request, as for any server
+                kept.cut_off += 1
+                return
             post = Post(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
             kept.posts.append(post)
             said = kept.answer(post)

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from random import Random
+from select import select as select_ready
 
 from letterbox import mail_server, receiver
 from owed import LEXICON, LIQUIDATION, NOW, alert, open_home, passed, watcher
@@ -65,18 +66,21 @@ def nursery(home: Home, url: str, smtp: str) -> Iterator[subprocess.Popen[str]]:
         process.wait(20)
 
 
-def run(process: subprocess.Popen[str], kill_after: float | None) -> int:
-    """One delivery run, killed after so many seconds; its exit code, negative for a signal."""
+def run(process: subprocess.Popen[str], kill_when: Callable[[], bool] | None = None) -> int:
+    """One delivery run, killed as soon as ``kill_when`` says so; its exit code, negative for a signal."""
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write("\n")
     process.stdin.flush()
     child = int(process.stdout.readline())
-    if kill_after is not None:
-        time.sleep(kill_after)  # the moment of the kill is what is drawn, not waited for
-        # The nursery has not yet waited for it, or says below that it had ended: the id cannot be another's.
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
+    if kill_when is not None:
+        while not kill_when():
+            if select_ready([process.stdout], [], [], 0.001)[0]:
+                break  # it has ended by itself
+        else:
+            # The nursery has not yet waited for it, or says below that it had ended: the id is no other's.
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
     return int(process.stdout.readline())
 
 
@@ -95,27 +99,41 @@ def test_whatever_is_killed_nobody_is_missed_and_nobody_sees_it_twice(tmp_path: 
                 home, name, companies, Reach("mail", f"{name}@example.org"), Reach("webhook", f"{posts.url}/{name}")
             )
         watcher(home, "d", companies, Reach("mail", "d@example.org"), realtime=False, watch={"channels": ["mail"]})
-        kills, raised, whole = 0, 0, 0.3
+
+        def after(messages: int, seconds: float) -> Callable[[], bool]:
+            """Says yes once so many more messages have arrived, and so much time has passed since."""
+            target, since = len(mails.mails) + len(posts.posts) + messages, [float("inf")]
+
+            def now() -> bool:
+                if since[0] == float("inf") and len(mails.mails) + len(posts.posts) >= target:
+                    since[0] = time.monotonic()
+                return time.monotonic() - since[0] >= seconds
+
+            return now
+
+        kills, interrupted, raised = 0, 0, 0
         while kills < KILLS:
             with home.database.session() as session:
-                left = session.scalar(select(Delivery.id).where(Delivery.state.in_(("due", "sending"))).limit(1))
+                left = session.scalar(
+                    select(Delivery.id).where(Delivery.state != "sent", Delivery.mode != "digest").limit(1)
+                )
             if left is None:
-                assert raised < len(companies), "the work ran out before the kills did"
                 rows = [
                     passed(company, **{**LIQUIDATION, "batch_id": f"batch-{raised}"})
                     for company in companies[raised : raised + 10]
                 ]
                 alert(home, rows, at=NOW - timedelta(hours=1))
                 raised += len(rows)
-            began = time.monotonic()
-            code = run(process, random.uniform(0, whole))
+            code = run(process, after(random.randint(0, 30), random.uniform(0, 0.05)))
             if code == -signal.SIGKILL:
                 kills += 1
+                with home.database.session() as session:
+                    in_the_air = select(Delivery.id).where(Delivery.claimed_by.is_not(None)).limit(1)
+                    interrupted += session.scalar(in_the_air) is not None
             else:
                 assert code == 0
-                # Keep the moments inside a run, however fast this machine is.
-                whole = max(0.05, 0.9 * (time.monotonic() - began))
-        assert run(process, None) == 0
+        assert interrupted >= 5, "too few kills fell between a claim and its note to prove anything"
+        assert run(process) == 0
         # What was found after a day's digest had gone out is in the next day's.
         assert isinstance(home.clock, SetClock)
         home.clock.advance(timedelta(days=1))
