@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from duecare.errors import UnknownName
 from duecare.evidence.outbox import record
 from duecare.registers.models import Batch, BatchCount
-from duecare.registers.reading import Stage
+from duecare.registers.reading import Stage, held_where_read
 from duecare.registers.tables import Tables
 from duecare.store.home import Home
 
@@ -96,14 +96,9 @@ def shortfall(home: Home, tables: Tables, stage: Stage, floor: float) -> str:
         if item.coverage.value == "additions":
             continue
         name = item.section.name
-        listed = (
-            f"AND entity IN (SELECT entity FROM {stage.reads} WHERE section = '{name}' AND state IN ('read', 'empty'))"
-            if item.coverage.value == "listed"
-            else ""
-        )
         row = home.lake.connection.execute(
-            f"""SELECT (SELECT count(*) FROM {tables.scan("held")} WHERE section = '{name}' {listed}),
-                       (SELECT count(*) FROM {item.hashes})"""
+            f"SELECT (SELECT count(*) FROM ({held_where_read(tables, stage, item)})), "
+            f"(SELECT count(*) FROM {item.hashes})"
         ).fetchone()
         held, read = row or (0, 0)
         if held >= 20 and read < floor * held:

@@ -19,7 +19,7 @@ import ibis
 from ibis.expr import types as ir
 
 from duecare.registers.adapter import Coverage
-from duecare.registers.reading import Stage, StagedSection
+from duecare.registers.reading import Stage, StagedSection, held_where_read
 from duecare.registers.tables import WHOLE, Tables, known_sources
 from duecare.store.home import Home
 
@@ -57,8 +57,8 @@ class Detection:
     """Compares a stage with what is held and leaves two tables in the workshop: ``work.detected`` (a row for each
     change, with hashes and values) for every staged section."""
 
-    def __init__(self, home: Home, tables: Tables, stage: Stage, batch: str, parser: str) -> None:
-        self.home, self.tables, self.stage, self.batch, self.parser = home, tables, stage, batch, parser
+    def __init__(self, home: Home, tables: Tables, stage: Stage, batch: str) -> None:
+        self.home, self.tables, self.stage, self.batch = home, tables, stage, batch
         self.connection = home.lake.connection
 
     def run(self) -> None:
@@ -84,7 +84,7 @@ class Detection:
 
     def _detect(self, item: StagedSection) -> None:
         run, name = self.connection.execute, item.section.name
-        run(f"CREATE OR REPLACE TEMP VIEW held_section AS {self._held(item)}")
+        run(f"CREATE OR REPLACE TEMP VIEW held_section AS {held_where_read(self.tables, self.stage, item)}")
         query = _differences_sql(item.hashes.removeprefix("work."), item.coverage is not Coverage.ADDITIONS)
         run(f"CREATE OR REPLACE TABLE work.difference AS {query}")
         run(
@@ -102,15 +102,6 @@ class Detection:
                        WHERE section = '{name}' GROUP BY ALL) b
               ON b.entity = d.entity AND b.key = d.key"""
         )
-
-    def _held(self, item: StagedSection) -> str:
-        held = f"SELECT * FROM {self.tables.scan('held')} WHERE section = '{item.section.name}'"
-        if item.coverage is Coverage.LISTED:
-            held += (
-                f" AND entity IN (SELECT entity FROM {self.stage.reads} WHERE section = '{item.section.name}' "
-                "AND state IN ('read', 'empty'))"
-            )
-        return held
 
     def _assign_kinds(self) -> None:
         """An engine that hashes differently after an upgrade makes rows differ that do not: values decide."""

@@ -19,33 +19,32 @@ from duecare.registers.adapter import Adapter
 from duecare.registers.batches import Arrival, Outcome, count_changes, next_seq, record_batch, total
 from duecare.registers.models import Batch
 from duecare.registers.reading import Stage, open_workshop
-from duecare.registers.tables import WHOLE, Tables
+from duecare.registers.tables import READABLE, WHOLE, Tables
 from duecare.store.home import Home
 
 Stager = Callable[[Home, Adapter, Arrival, str], AbstractContextManager[tuple[Stage, int, str]]]
-_READABLE = "state IN ('read', 'empty')"
 
 
 def is_late(home: Home, tables: Tables, made: Stage) -> bool:
     """Whether anything that ``made`` read had been read at the same moment or later already."""
     row = home.lake.connection.execute(
-        f"""SELECT count(*) FROM (SELECT DISTINCT section, entity, observed_at FROM {made.reads} WHERE {_READABLE}) m
-        JOIN (SELECT section, entity, max(observed_at) AS latest FROM {tables.scan("reads")} WHERE {_READABLE}
+        f"""SELECT count(*) FROM (SELECT DISTINCT section, entity, observed_at FROM {made.reads} WHERE {READABLE}) m
+        JOIN (SELECT section, entity, max(observed_at) AS latest FROM {tables.scan("reads")} WHERE {READABLE}
               GROUP BY ALL) r
           ON r.section = m.section AND r.entity = m.entity AND r.latest >= m.observed_at"""
     ).fetchone()
     return bool(row and row[0])
 
 
-def write_reads(home: Home, tables: Tables, made: Stage, batch: str, parser: str) -> None:
-    """Add what ``made`` read to the table of reads."""
+def write_reads(home: Home, tables: Tables, reads: str, batch: str, parser: str) -> None:
+    """Add the rows of the workshop's table ``reads`` to the table of reads."""
     with home.database.session() as session:
         seq = next_seq(session)
     tables.write(
         "reads",
         [
             f"""SELECT '{batch}' AS batch, {seq}::bigint AS seq, entity, section, coverage, state, note, observed_at,
-            '{parser}' AS parser, snapshot FROM {made.reads}"""
+            '{parser}' AS parser, snapshot FROM {reads}"""
         ],
     )
 
@@ -54,7 +53,7 @@ def insert(home: Home, tables: Tables, made: Stage, batch: str, parser: str) -> 
     """Fold a late snapshot in; leaves the changes that nobody had seen in ``work.final_changes``."""
     _open_incoming(home)
     _take_in(home, made)
-    write_reads(home, tables, made, batch, parser)
+    write_reads(home, tables, made.reads, batch, parser)
     _refold(home, tables, batch, "source")
 
 
@@ -89,15 +88,7 @@ def reread(
         progress(f"reading snapshot {index + 1} of {len(stored)} again ({item.observed_at:%Y-%m-%d})")
         with stager(home, adapter, item, f"r{index}_") as (made, _, _):
             _take_in(home, made)
-    with home.database.session() as session:
-        seq = next_seq(session)
-    tables.write(
-        "reads",
-        [
-            f"""SELECT '{arrival.id}' AS batch, {seq}::bigint AS seq, entity, section, coverage, state, note,
-            observed_at, '{adapter.version}' AS parser, snapshot FROM work.incoming_reads"""
-        ],
-    )
+    write_reads(home, tables, "work.incoming_reads", arrival.id, adapter.version)
     progress("folding")
     _refold(home, tables, arrival.id, "parser")
     with home.database.session() as session:
@@ -132,7 +123,7 @@ def _take_in(home: Home, made: Stage) -> None:
     run = home.lake.connection.execute
     for item in made.sections:
         name = item.section.name
-        on = f"r.entity = v.entity AND r.{_READABLE}" if item.coverage.value == "listed" else f"r.entity = '{WHOLE}'"
+        on = f"r.entity = v.entity AND r.{READABLE}" if item.coverage.value == "listed" else f"r.entity = '{WHOLE}'"
         run(
             f"""INSERT INTO work.incoming
             SELECT '{name}', v.entity, v.key, h.hash, v.value, v.effective_on, r.observed_at
@@ -151,7 +142,7 @@ def _refold(home: Home, tables: Tables, batch: str, moved: str) -> None:
     run(
         f"""CREATE TABLE work.affected AS
         SELECT section, entity FROM work.incoming
-        UNION SELECT section, entity FROM work.incoming_reads WHERE entity <> '{WHOLE}' AND {_READABLE}
+        UNION SELECT section, entity FROM work.incoming_reads WHERE entity <> '{WHOLE}' AND {READABLE}
         UNION SELECT f.section, f.entity FROM {facts} f
               JOIN (SELECT DISTINCT section FROM work.incoming_reads WHERE entity = '{WHOLE}') w USING (section)"""
     )
@@ -161,9 +152,9 @@ def _refold(home: Home, tables: Tables, batch: str, moved: str) -> None:
         WITH readings AS (
             SELECT section, entity, observed_at, arg_max(coverage, seq) AS coverage, arg_max(batch, seq) AS batch,
                    arg_max(snapshot, seq) AS snapshot
-            FROM {tables.scan("reads")} WHERE {_READABLE} GROUP BY ALL),
+            FROM {tables.scan("reads")} WHERE {READABLE} GROUP BY ALL),
         fresh AS (SELECT DISTINCT section, entity, observed_at, true AS is_new FROM work.incoming_reads
-                  WHERE {_READABLE}),
+                  WHERE {READABLE}),
         marked AS (SELECT r.*, coalesce(i.is_new, false) AS is_new
                    FROM readings r LEFT JOIN fresh i USING (section, entity, observed_at))
         SELECT *, dense_rank() OVER (PARTITION BY section, entity ORDER BY observed_at) AS n FROM (

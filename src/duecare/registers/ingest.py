@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
-
 from duecare.clock import utc
 from duecare.errors import BadInput, UseError
 from duecare.evidence.outbox import record
@@ -27,7 +25,6 @@ from duecare.registers.batches import (
     count_changes,
     find,
     last_parser,
-    next_seq,
     record_batch,
     shortfall,
     total,
@@ -211,7 +208,7 @@ def _commit(
     if late:
         fold.insert(home, tables, made, arrival.id, adapter.version)
     else:
-        Detection(home, tables, made, arrival.id, adapter.version).run()
+        Detection(home, tables, made, arrival.id).run()
         _write_in_order(home, tables, made, arrival)
     progress("committing")
     with home.database.session() as session:
@@ -238,7 +235,7 @@ def _write_in_order(home: Home, tables: Tables, made: Stage, arrival: Arrival) -
             before, after, CASE WHEN kind = 'lapse' THEN NULL ELSE after_on END AS effective_on,
             not_before, observed_at AS not_after, false AS late, snapshot FROM work.detected"""
     )
-    fold.write_reads(home, tables, made, arrival.id, arrival.parser)
+    fold.write_reads(home, tables, made.reads, arrival.id, arrival.parser)
     tables.write(
         "facts",
         [
@@ -354,23 +351,3 @@ def _not_in_future(home: Home, at: datetime) -> None:
             f"The file cannot have been received on {at:%Y-%m-%d %H:%M} UTC: it is {home.clock.now():%Y-%m-%d %H:%M}.",
             hint="Give the moment it was received with --observed-at.",
         )
-
-
-def last_observed(home: Home, source: str) -> datetime | None:
-    """When the newest thing held of ``source`` was received."""
-    with home.database.session() as session:
-        return session.execute(
-            select(func.max(Batch.observed_at)).where(Batch.source == source, Batch.state == "committed")
-        ).scalar()
-
-
-__all__ = [
-    "ingest_file",
-    "ingest_pages",
-    "last_observed",
-    "next_seq",
-    "observed_in_name",
-    "reject",
-    "release",
-    "stage_arrival",
-]

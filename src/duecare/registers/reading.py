@@ -21,7 +21,7 @@ from ibis.expr import types as ir
 from duecare.errors import BadInput
 from duecare.registers.adapter import Coverage, Page, PageAdapter, PageRead, ReadState, Staged
 from duecare.registers.sections import Section
-from duecare.registers.tables import WHOLE
+from duecare.registers.tables import READABLE, WHOLE, Tables
 from duecare.store.home import Home
 
 _CHUNK = 200
@@ -170,6 +170,16 @@ def _prepare_reads(
         "WHERE section = ?",
         [coverage, observed_at, snapshot, name],
     )
+
+
+def held_where_read(tables: Tables, stage: Stage, item: StagedSection) -> str:
+    """SQL of what is held of a section, as far as ``stage`` read it: all of a list, or the entities it names."""
+    held = f"SELECT * FROM {tables.scan('held')} WHERE section = '{item.section.name}'"
+    if item.coverage is Coverage.LISTED:
+        held += (
+            f" AND entity IN (SELECT entity FROM {stage.reads} WHERE section = '{item.section.name}' AND {READABLE})"
+        )
+    return held
 
 
 def read_pages(home: Home, adapter: PageAdapter, pages: Iterable[tuple[Page, str]]) -> Staged:

@@ -33,6 +33,9 @@ COLUMNS: dict[str, str] = {
 WHOLE = "*"
 """The entity of a read that covered the whole list."""
 
+READABLE = "state IN ('read', 'empty')"
+"""SQL: a read that found out what the section says, were it nothing; an unreadable one did not."""
+
 
 class Tables:
     """The tables of one source at the versions that were true when this was made."""
