@@ -1,0 +1,1 @@
+"""What people agreed to: notices, purposes, grants and their ends."""
