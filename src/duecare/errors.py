@@ -7,7 +7,8 @@
     ├── Forbidden                a rule denies it; carries the reasons
     ├── Transient                may succeed later: try again
     │   ├── SourceUnavailable    the source is down, too slow, or asks us to wait
-    │   └── ChannelUnavailable   a channel could not take the message now
+    │   ├── ChannelUnavailable   a channel could not take the message now
+    │   └── WitnessUnavailable   a witness is down or too slow; the log goes on without it
     ├── Terminal                 will not succeed by trying again
     │   ├── SourceForbids        robots.txt or the source's policy does not allow the request
     │   ├── ChannelRefused       the channel will never take this message
@@ -80,6 +81,10 @@ class SourceUnavailable(Transient):
 
 class ChannelUnavailable(Transient):
     """A channel could not take the message now."""
+
+
+class WitnessUnavailable(Transient):
+    """A witness is down or too slow to cosign now; what is in the log stays there."""
 
 
 class Terminal(DuecareError):

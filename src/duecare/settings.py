@@ -9,10 +9,19 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from duecare.errors import BadInput
+
+
+class WitnessSetting(BaseModel):
+    """Where an independent witness is reached, and the public key under which its cosignatures verify."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(description="Address of the witness, to which /add-checkpoint is added.")
+    key: str = Field(description="Its public key, as duecare witness show prints it.")
 
 
 class Settings(BaseSettings):
@@ -51,6 +60,11 @@ class Settings(BaseSettings):
     public_url: str = Field(default="", description="Address that links in mails start with.")
     user_agent: str = Field(
         default="duecare/0.1 (+https://duecare.invalid/crawler)", description="How the crawler introduces itself."
+    )
+    witnesses: list[WitnessSetting] = Field(
+        default=[],
+        description="Independent witnesses, each of which must cosign what a certificate rests on: a list of url and "
+        "key; in the environment as JSON.",
     )
     policies: Path | None = Field(
         default=None, description="Folder of the operator's own Cedar policies (forbid only)."

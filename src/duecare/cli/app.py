@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from duecare.cli import cases, company, demo, ingest, sources
+from duecare.cli import cases, company, demo, ingest, sources, witness
 from duecare.cli.correct import correct
 from duecare.cli.deliver import deliver
 from duecare.cli.digest import digest
@@ -39,6 +39,7 @@ for name, command in (
     ("correct", correct),
     ("proof", proof),
     ("verify", verify),
+    ("witness", witness.app),
     ("policies", policies),
 ):
     if isinstance(command, typer.Typer):

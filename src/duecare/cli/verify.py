@@ -1,12 +1,13 @@
-"""``duecare verify``: is this proof genuine, is the entry in the log, did the log only grow?
+"""``duecare verify``: is this proof or certificate genuine, is the entry in the log, did the log only grow?
 
-The rule of this module: it needs no network, no database and no trust in us: a file, a public key, and at most the
+The rule of this module: it needs no network, no database and no trust in us: a file, public keys, and at most the
 log's own files.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,17 +16,25 @@ from rich.progress import Progress
 
 from duecare.cli.output import HomeOption, JsonOption, errors, plain, print_json, say
 from duecare.errors import BadInput, EvidenceBroken
+from duecare.evidence import certificate
 from duecare.evidence.audit import audit
 from duecare.evidence.check import Check, all_hold, answer
-from duecare.evidence.checkpoint import Checkpoint, Note, VerifierKey, open_checkpoint, read_key
+from duecare.evidence.checkpoint import Checkpoint, Note, VerifierKey, open_checkpoint, read_key, read_public
+from duecare.evidence.cosign import witnesses
+from duecare.evidence.cosignature import WitnessKey
+from duecare.evidence.document import format_of, verify_cosigned
+from duecare.evidence.proof import FORMAT as PROOF
 from duecare.evidence.proof import parse_proof, verify_bundle, verify_growth
 from duecare.evidence.tiles import LogReader
 from duecare.settings import load
 
+_WITNESS_HINT = "Give the witness's public key with --witness FILE; its keeper has it at witness.pub in its folder."
+
 
 def verify(
     file: Annotated[
-        Path | None, typer.Argument(help="A proof file, or a checkpoint noted earlier.", show_default=False)
+        Path | None,
+        typer.Argument(help="A certificate, a proof file, or a checkpoint noted earlier.", show_default=False),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Re-derive the whole log of the home; with FILE, also growth since it.")
@@ -33,26 +42,41 @@ def verify(
     key: Annotated[
         Path | None, typer.Option("--key", help="The log's public key (default: the home's own).", show_default=False)
     ] = None,
+    witness: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--witness",
+            help="A witness's public key; each given must have cosigned (default for a certificate: those of the "
+            "setting witnesses).",
+            show_default=False,
+        ),
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a proof file or the whole log, from files alone.
+    """Check an erasure certificate, a proof file or the whole log, from files alone.
 
-    A proof is checked for its signature, its place in the log and, where the home's log is at hand, that the log only
-    grew since. A checkpoint is compared with the home's log. Exit code 0: everything holds; 1: a check failed.
+    A certificate is checked for its signature, the cosignatures of its witnesses and its place in the log; a proof for
+    its signature and place. Where the home's log is at hand, it must only have grown since. A checkpoint is compared
+    with the home's log. Exit code 0: everything holds; 1: a check failed.
 
-    Example: duecare verify alert-17.proof.json
+    Example: duecare verify certificate.json --key log.pub --witness witness.pub
     """
     chosen = load(home=home)
     if file is None and not everything:
-        raise BadInput("There is nothing to verify.", hint="Name a proof or checkpoint file, or give --all.")
+        raise BadInput(
+            "There is nothing to verify.", hint="Name a certificate, proof or checkpoint file, or give --all."
+        )
     data = _read(file) if file is not None else None
     public = read_key(key or chosen.home / "keys" / "log.pub")
     entry: dict[str, Any] | None = None
     log = LogReader(chosen.home / "log") if (chosen.home / "log" / "checkpoint").exists() else None
     if log is None and everything:
         raise BadInput(f"There is no log in {chosen.home}.", hint="Name the home of a log with --home.")
-    checks, entry = verify_file(data, public, log) if data is not None else ([], None)
+    keys = [read_public(path, WitnessKey, _WITNESS_HINT) for path in witness or ()]
+    if data is not None and format_of(data) == certificate.FORMAT and not keys:
+        keys = [each.key for each in witnesses(chosen)]
+    checks, entry = verify_file(data, public, log, keys) if data is not None else ([], None)
     if log is not None and everything:
         checks += _audit(log, public, quiet=as_json)
     if as_json:
@@ -63,16 +87,25 @@ def verify(
         raise typer.Exit(1)
 
 
-def verify_file(data: bytes, public: VerifierKey, log: LogReader | None) -> tuple[list[Check], dict[str, Any] | None]:
-    """The checks of a proof or checkpoint file, and the entry that a genuine proof proves.
+def verify_file(
+    data: bytes, public: VerifierKey, log: LogReader | None, keys: Sequence[WitnessKey] = ()
+) -> tuple[list[Check], dict[str, Any] | None]:
+    """The checks of a certificate, proof or checkpoint file, and the entry that a genuine one proves.
 
     ``log`` is the log to compare with, where one is at hand. A log of another origin is not compared with.
     """
     if data.startswith(b"{"):
-        checks = verify_bundle(data, public)
+        form = format_of(data)
+        if form not in (certificate.FORMAT, PROOF, ""):
+            return [answer("form", False, f"the format {form!r} is neither {PROOF} nor {certificate.FORMAT}")], None
+        certified = form == certificate.FORMAT
+        if certified:
+            checks = certificate.verify_certificate(data, public, keys)
+        else:
+            checks = verify_bundle(data, public, keys or None)
         if not all_hold(checks):
             return checks, None
-        proof = parse_proof(data)
+        proof = certificate.parse_certificate(data) if certified else parse_proof(data)
         if log is not None and _same_origin(log, public):
             checks.append(_grown(proof.checkpoint, public, log))
         return checks, proof.entry
@@ -81,6 +114,8 @@ def verify_file(data: bytes, public: VerifierKey, log: LogReader | None) -> tupl
     except EvidenceBroken as error:
         return [answer("form" if not _is_note(data) else "signature", False, error)], None
     checks = [answer("form", True, "checkpoint"), answer("signature", True, f"{noted.origin}, {noted.size} entries")]
+    if keys:
+        checks.append(verify_cosigned(data, keys))
     if log is None:
         raise BadInput("There is no log here to compare the checkpoint with.", hint="Name its home with --home.")
     return [*checks, _grown(data, public, log)], None
@@ -125,7 +160,9 @@ def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise BadInput(f"{file} cannot be read: {error.strerror}.", hint="Name a proof or checkpoint file.") from None
+        raise BadInput(
+            f"{file} cannot be read: {error.strerror}.", hint="Name a certificate, proof or checkpoint file."
+        ) from None
 
 
 def _document(

@@ -52,6 +52,26 @@ _WORDS: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
             "Not recorded: the log holds no such entry there, or its words or place were changed.",
         ),
     ),
+    "cosignature": (
+        (
+            "见证真实: 独立见证方见过并会签了这一状态",
+            "Witnessed: the independent witness saw this state of the log and cosigned it.",
+        ),
+        (
+            "无有效见证: 缺少独立见证方的会签, 或会签不符",
+            "Not witnessed: the independent witness did not cosign this state, or its key is missing.",
+        ),
+    ),
+    "openings": (
+        (
+            "承诺相符: 所附内容正是记录中以承诺代替的内容",
+            "Opened: what is attached is what the commitments in the entry stand for.",
+        ),
+        (
+            "承诺不符: 所附内容不是记录中的承诺所代表的内容",
+            "Not opened: what is attached is not what a commitment in the entry stands for.",
+        ),
+    ),
     "growth": (
         (
             "只增不改: 较早的日志原样保留在现在的日志里",

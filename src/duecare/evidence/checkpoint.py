@@ -13,9 +13,11 @@ import os
 import secrets
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import ClassVar, Self, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -24,7 +26,12 @@ from duecare.errors import BadInput, EvidenceBroken
 from duecare.evidence.merkle import HASH_SIZE
 
 ED25519 = b"\x01"
-"""Signature type of plain Ed25519 in a note (C2SP signed-note, signature types)."""
+"""Kind of a key that signs the text of a note plainly (C2SP signed-note, signature types)."""
+
+COSIGNATURE = b"\x04"
+"""Kind of a key that signs a checkpoint and the time (C2SP tlog-cosignature, Ed25519)."""
+
+_KINDS = {ED25519: "a log", COSIGNATURE: "a witness"}
 
 MAX_NOTE = 1 << 20
 """Bytes; a longer note is refused unread."""
@@ -34,30 +41,36 @@ _MARK = "\u2014 "
 
 @dataclass(frozen=True)
 class VerifierKey:
-    """The public half of a note key: ``name+key id+base64(type and 32 bytes)``, one line of text."""
+    """The public half of a note key: ``name+key id+base64(kind and 32 bytes)``, one line of text.
+
+    This one is of a log, which signs plainly; a witness's key is a ``WitnessKey``.
+    """
+
+    kind: ClassVar[bytes] = ED25519
+    what: ClassVar[str] = "Ed25519 verifier key"
 
     name: str
     public: bytes
 
     @property
     def key_id(self) -> bytes:
-        """Four bytes that tell keys of one name apart: SHA-256 over name, newline, type and key (C2SP signed-note)."""
-        return sha256(self.name.encode() + b"\n" + ED25519 + self.public).digest()[:4]
+        """Four bytes that tell keys of one name apart: SHA-256 over name, newline, kind and key (C2SP signed-note)."""
+        return sha256(self.name.encode() + b"\n" + self.kind + self.public).digest()[:4]
 
     @classmethod
-    def parse(cls, text: str) -> VerifierKey:
-        """Read ``text``, surrounding white space aside. Raises ``BadInput`` where it is not exactly a verifier key."""
+    def parse(cls, text: str) -> Self:
+        """Read ``text``, surrounding white space aside. Raises ``BadInput`` where it is not exactly such a key."""
+        shown, hint = repr(text.strip()[:60]), f"A verifier key is one line, such as {cls._example()}"
         name, _, rest = text.strip().partition("+")
-        hint = "It is one line, such as duecare/0f3a+1c2d3e4f+AXk…, as in keys/log.pub of the home that signs."
         try:
             key_id, _, encoded = rest.partition("+")
             blob = decode64(encoded)
         except ValueError:
-            raise BadInput(
-                f"{text.strip()[:60]!r} is not a verifier key: its base64 does not parse.", hint=hint
-            ) from None
-        if not _is_name(name) or len(blob) != 33 or blob[:1] != ED25519:
-            raise BadInput(f"{text.strip()[:60]!r} is not an Ed25519 verifier key.", hint=hint)
+            raise BadInput(f"{shown} is not a verifier key: its base64 does not parse.", hint=hint) from None
+        if is_name(name) and len(blob) == 33 and blob[:1] in _KINDS and blob[:1] != cls.kind:
+            raise BadInput(f"{shown} is the key of {_KINDS[blob[:1]]}, not of {_KINDS[cls.kind]}.", hint=hint)
+        if not is_name(name) or len(blob) != 33 or blob[:1] != cls.kind:
+            raise BadInput(f"{shown} is not an {cls.what}.", hint=hint)
         key = cls(name, blob[1:])
         if key_id != key.key_id.hex():
             raise BadInput(
@@ -65,6 +78,10 @@ class VerifierKey:
                 hint=hint,
             )
         return key
+
+    @classmethod
+    def _example(cls) -> str:
+        return "duecare/0f3a+1c2d3e4f+AXk…, as in keys/log.pub of the home that signs."
 
     def verifies(self, text: bytes, signature: bytes) -> bool:
         """Whether ``signature`` over ``text`` was made with this key (RFC 8032)."""
@@ -75,35 +92,44 @@ class VerifierKey:
         return True
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.key_id.hex()}+{b64encode(ED25519 + self.public).decode()}"
+        return f"{self.name}+{self.key_id.hex()}+{b64encode(self.kind + self.public).decode()}"
 
 
 @dataclass(frozen=True)
-class SigningKey:
-    """The private half: 32 bytes of seed. Its text is ``PRIVATE+KEY+name+key id+base64(type and seed)``."""
+class PrivateKey:
+    """What the private keys of logs and of witnesses have in common: 32 bytes of seed under a name.
+
+    Its text is ``PRIVATE+KEY+name+key id+base64(kind and seed)``.
+    """
+
+    public_half: ClassVar[type[VerifierKey]] = VerifierKey
 
     name: str
     seed: bytes
 
     @classmethod
-    def make(cls, name: str) -> SigningKey:
+    def make(cls, name: str) -> Self:
         """A new random key called ``name``."""
-        if not _is_name(name):
+        if not is_name(name):
             raise BadInput(f"{name!r} cannot name a key.", hint="Use text without spaces and without '+'.")
         return cls(name, secrets.token_bytes(32))
 
     @classmethod
-    def parse(cls, text: str) -> SigningKey:
+    def parse(cls, text: str) -> Self:
         """Read the text of a private key. Raises ``BadInput``, which never shows the key."""
         parts = text.strip().split("+", 4)
+        kind = cls.public_half.kind
         try:
             private, word, name, key_id, encoded = parts
             blob = decode64(encoded)
         except ValueError:
             raise BadInput("This is not the text of a private note key.", hint="It begins with PRIVATE+KEY+.") from None
         key = cls(name, blob[1:])
-        if (private, word) != ("PRIVATE", "KEY") or not _is_name(name) or len(blob) != 33 or blob[:1] != ED25519:
-            raise BadInput("This is not the text of an Ed25519 private note key.", hint="It begins with PRIVATE+KEY+.")
+        if (private, word) != ("PRIVATE", "KEY") or not is_name(name) or len(blob) != 33 or blob[:1] != kind:
+            raise BadInput(
+                f"This is not the text of an Ed25519 private key of {_KINDS[kind]}.",
+                hint="It begins with PRIVATE+KEY+.",
+            )
         if key_id != key.verifier.key_id.hex():
             raise BadInput(f"The private key of {name} carries the id {key_id!r}, but its bytes give another.")
         return key
@@ -111,19 +137,30 @@ class SigningKey:
     @property
     def verifier(self) -> VerifierKey:
         """The public half."""
-        return VerifierKey(self.name, Ed25519PrivateKey.from_private_bytes(self.seed).public_key().public_bytes_raw())
-
-    def sign(self, text: str) -> Signature:
-        """The signature line over ``text`` (which ends in a newline)."""
-        made = Ed25519PrivateKey.from_private_bytes(self.seed).sign(text.encode())
-        return Signature(self.name, self.verifier.key_id, made)
+        public = Ed25519PrivateKey.from_private_bytes(self.seed).public_key().public_bytes_raw()
+        return self.public_half(self.name, public)
 
     def text(self) -> str:
         """The private key as one line, for a file that only its owner may read."""
-        return f"PRIVATE+KEY+{self.name}+{self.verifier.key_id.hex()}+{b64encode(ED25519 + self.seed).decode()}"
+        encoded = b64encode(self.public_half.kind + self.seed).decode()
+        return f"PRIVATE+KEY+{self.name}+{self.verifier.key_id.hex()}+{encoded}"
+
+    def _signature(self, message: bytes, before: bytes = b"") -> Signature:
+        """The signature line over ``message``, with ``before`` in front of the 64 bytes."""
+        made = Ed25519PrivateKey.from_private_bytes(self.seed).sign(message)
+        return Signature(self.name, self.verifier.key_id, before + made)
 
     def __repr__(self) -> str:
-        return f"SigningKey(name={self.name!r})"
+        return f"{type(self).__name__}(name={self.name!r})"
+
+
+@dataclass(frozen=True, repr=False)
+class SigningKey(PrivateKey):
+    """The private key of a log, which signs the text of a note as it is."""
+
+    def sign(self, text: str) -> Signature:
+        """The signature line over ``text`` (which ends in a newline)."""
+        return self._signature(text.encode())
 
 
 @dataclass(frozen=True)
@@ -160,7 +197,7 @@ class Note:
         text, blank, lines = whole.rpartition("\n\n")
         if not blank or not lines.endswith("\n"):
             raise EvidenceBroken("The note has no signature lines after a blank line, or is cut short.")
-        note = cls(text + "\n", tuple(_signature(line) for line in lines[:-1].split("\n")))
+        note = cls(text + "\n", tuple(parse_signature(line) for line in lines[:-1].split("\n")))
         if note.data() != data:
             raise EvidenceBroken("The note is not in its canonical form.")
         return note
@@ -172,8 +209,12 @@ class Note:
     def signed_by(self, key: VerifierKey) -> bool:
         """Whether ``key`` signed this text. Lines of other keys are passed over; of several lines with the name and id
         of ``key``, each must hold."""
-        ours = [each for each in self.signatures if (each.name, each.key_id) == (key.name, key.key_id)]
+        ours = self.signatures_of(key)
         return bool(ours) and all(key.verifies(self.text.encode(), each.blob) for each in ours)
+
+    def signatures_of(self, key: VerifierKey) -> list[Signature]:
+        """The lines that carry the name and id of ``key``, verified or not."""
+        return [each for each in self.signatures if (each.name, each.key_id) == (key.name, key.key_id)]
 
     def with_signature(self, signature: Signature) -> Note:
         """This note with one more signature, as a witness adds it."""
@@ -237,32 +278,52 @@ def open_checkpoint(data: bytes, key: VerifierKey) -> Checkpoint:
     return checkpoint
 
 
+Private = TypeVar("Private", bound=PrivateKey)
+Public = TypeVar("Public", bound=VerifierKey)
+
+
 def keep_key(folder: Path) -> SigningKey:
     """The log's key in ``folder``: ``log.key`` (mode 0600) and ``log.pub``; made on first use.
 
     Its name, which is the origin of the log, is ``duecare/`` and 16 random hex digits: no two homes share it. Raises
     ``EvidenceBroken`` where the two files do not belong together.
     """
+    return keep_pair(folder, "log", SigningKey, lambda: f"duecare/{secrets.token_hex(8)}")
+
+
+def keep_pair(folder: Path, stem: str, kind: type[Private], name: Callable[[], str]) -> Private:
+    """The key in the files ``stem.key`` (mode 0600) and ``stem.pub`` of ``folder``; made on first use as ``name()``.
+
+    Raises ``EvidenceBroken`` where the two files do not belong together.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    private, public = folder / "log.key", folder / "log.pub"
+    private, public = folder / f"{stem}.key", folder / f"{stem}.pub"
     if not private.exists():
-        _place(private, SigningKey.make(f"duecare/{secrets.token_hex(8)}").text() + "\n", 0o600)
-    key = SigningKey.parse(private.read_text(encoding="utf-8"))
+        _place(private, kind.make(name()).text() + "\n", 0o600)
+    key = kind.parse(private.read_text(encoding="utf-8"))
     if not public.exists():
         _place(public, f"{key.verifier}\n", 0o644)
-    if VerifierKey.parse(public.read_text(encoding="utf-8")) != key.verifier:
+    if kind.public_half.parse(public.read_text(encoding="utf-8")) != key.verifier:
         raise EvidenceBroken(f"{public} is not the public half of {private}.", hint="Put the right pair back.")
     return key
 
 
 def read_key(path: Path) -> VerifierKey:
-    """The verifier key in the file ``path``. Raises ``BadInput`` where there is none."""
+    """The log's verifier key in the file ``path``. Raises ``BadInput`` where there is none."""
+    return read_public(
+        path,
+        VerifierKey,
+        "Give the log's public key with --key FILE; the log's keeper has it at keys/log.pub in its home.",
+    )
+
+
+def read_public(path: Path, kind: type[Public], hint: str) -> Public:
+    """The public key of ``kind`` in the file ``path``. Raises ``BadInput`` with ``hint`` where it cannot be read."""
     try:
-        return VerifierKey.parse(path.read_text(encoding="utf-8"))
+        return kind.parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(
-            f"The public key {path} cannot be read: {getattr(error, 'strerror', None) or error}.",
-            hint="Give the log's public key with --key FILE; the log's keeper has it at keys/log.pub in its home.",
+            f"The public key {path} cannot be read: {getattr(error, 'strerror', None) or error}.", hint=hint
         ) from None
 
 
@@ -288,18 +349,20 @@ def _place(path: Path, text: str, mode: int) -> None:
         temporary.unlink()
 
 
-def _signature(line: str) -> Signature:
+def parse_signature(line: str) -> Signature:
+    """Read a signature line without its newline. Raises ``EvidenceBroken``."""
     marked, name, encoded = [*line.split(" "), "", ""][:3]
     try:
         blob = decode64(encoded)
     except ValueError:
         blob = b""
-    if marked + " " != _MARK or line.count(" ") != 2 or not _is_name(name) or len(blob) < 5:
+    if marked + " " != _MARK or line.count(" ") != 2 or not is_name(name) or len(blob) < 5:
         raise EvidenceBroken(f"{line[:60]!r} is not a signature line of a note.")
     return Signature(name, blob[:4], blob[4:])
 
 
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
+    """Whether ``name`` can name a key: text without spaces, '+' and control characters (C2SP signed-note)."""
     return bool(name) and "+" not in name and not any(character.isspace() or character < " " for character in name)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -21,15 +21,17 @@ import rfc8785
 from sqlalchemy import BigInteger, Index, Integer, Text, bindparam, func, insert, select, text, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from duecare.clock import utc
+from duecare.clock import Clock, SystemClock, utc
 from duecare.errors import BadInput, EvidenceBroken
+from duecare.evidence.checkpoint import Checkpoint, Note
 from duecare.evidence.log import Log
-from duecare.evidence.tiles import MAX_ENTRY
+from duecare.evidence.tiles import MAX_ENTRY, LogReader
 from duecare.store.database import Base, Database, Moment
 
 BATCH = 8192
 """Entries that go into the log under one checkpoint."""
 
+_CHUNK = 500
 _FRAME = 6  # bytes that escaping may make of one
 _ID = BigInteger().with_variant(Integer(), "sqlite")
 _KIND = re.compile(r"[a-z][a-z_]*(:[a-z][a-z_]*)+")
@@ -55,6 +57,45 @@ class EvidenceEntry(Base):
     at: Mapped[datetime] = mapped_column(Moment)
     body: Mapped[str] = mapped_column(Text)
     leaf_index: Mapped[int | None] = mapped_column(BigInteger, unique=True)
+
+
+@dataclass(frozen=True)
+class LoggedEntry:
+    """An entry as it stands in the log, at leaf index ``index``. ``body`` holds JSON values."""
+
+    id: int
+    kind: str
+    subject: str
+    at: datetime
+    body: dict[str, Any]
+    index: int
+    leaf: bytes
+
+    @classmethod
+    def parse(cls, index: int, written: bytes) -> LoggedEntry:
+        """Read the leaf ``written``. Raises ``EvidenceBroken`` where it is not what ``leaf`` would write."""
+        try:
+            value = json.loads(written)
+            at = datetime.fromisoformat(value["at"])
+            entry = cls(value["id"], value["kind"], value["subject"], at, value["body"], index, written)
+            same = leaf(entry.id, entry.kind, entry.subject, at, rfc8785.dumps(entry.body).decode()) == written
+        except (ValueError, KeyError, TypeError, BadInput, RecursionError):
+            same = False
+        if not same:
+            raise EvidenceBroken(f"What the log holds at {index} is not an entry of an outbox.")
+        return entry
+
+    def row(self) -> dict[str, Any]:
+        """The row of the database."""
+        body = rfc8785.dumps(cast("Any", self.body)).decode()
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "subject": self.subject,
+            "at": self.at.astimezone(UTC),
+            "body": body,
+            "leaf_index": self.index,
+        }
 
 
 @dataclass(frozen=True)
@@ -120,37 +161,118 @@ def sequence(database: Database, log: Log) -> int:
 _COLUMNS = (EvidenceEntry.id, EvidenceEntry.kind, EvidenceEntry.subject, EvidenceEntry.at, EvidenceEntry.body)
 
 
+def adopt(database: Database, log: Log, clock: Clock | None = None) -> list[LoggedEntry]:
+    """Take from the log what a database that was restored from an older copy has lost; what was taken is returned.
+
+    The lost entries are put back as they stand in the log, the ids go on after the highest, and the entry
+    ``evidence:adopt`` records how many there were and from which leaf on. Cheap where nothing was lost. Call it outside
+    of any transaction and before anything is recorded. Raises ``EvidenceBroken`` where the database gave an id to
+    something else than the log, or knows more than the log does; then nothing is changed.
+    """
+    with database.session() as session:
+        highest = session.scalar(select(func.max(EvidenceEntry.leaf_index)))
+    if log.size == (0 if highest is None else highest + 1):
+        return []
+    with log.locked():
+        size = log.size
+        with database.session() as session:
+            _lock(session)
+            known = _known(session, size)
+            found = {entry.id: entry for entry in read_entries(log, known, size=size)}
+            present = _present(session, found)
+            other = sorted(number for number, held in present.items() if held != found[number].leaf)
+            if other or len(found) < size - known:
+                raise EvidenceBroken(
+                    f"The database gave ids that the log holds to other entries (ids {other[:3]}).",
+                    hint="It went on from an older copy. Restore a copy that has not; nothing was changed.",
+                )
+            _place(session, [(number, found[number].index) for number in present])
+            lost = [entry for number, entry in found.items() if number not in present]
+            if lost:
+                session.execute(insert(EvidenceEntry), [entry.row() for entry in lost])
+                _move_ids(session)
+                body = {"entries": len(lost), "from_leaf": lost[0].index}
+                record(session, "evidence:adopt", f"log:{log.key.name}", body, (clock or SystemClock()).now())
+    return lost
+
+
+def read_entries(
+    log: LogReader, start: int = 0, kinds: Collection[str] | None = None, size: int | None = None
+) -> Iterator[LoggedEntry]:
+    """The entries of the log from leaf index ``start`` on, of any or of given ``kinds``, in the order of the log.
+
+    ``size`` is where to stop (default: at what the checkpoint says now). Raises ``EvidenceBroken`` where what stands
+    there is not an entry.
+    """
+    stop = Checkpoint.parse(Note.parse(log.note()).text).size if size is None else size
+    # A leaf is canonical, so that its kind stands in it in one form only: most are passed over without being parsed.
+    wanted = None if kinds is None else [b'"kind":%s,"subject":' % rfc8785.dumps(kind) for kind in kinds]
+    for index, written in enumerate(log.entries(start, stop), start):
+        if wanted is None or any(each in written for each in wanted):
+            entry = LoggedEntry.parse(index, written)
+            if kinds is None or entry.kind in kinds:
+                yield entry
+
+
 def _settle(database: Database, log: Log) -> None:
     """Write back where entries stand that a killed run appended, but could not note in the database."""
     size = log.size
     with database.session() as session:
-        highest = session.scalar(select(func.max(EvidenceEntry.leaf_index)))
-        known = 0 if highest is None else highest + 1
-        if known > size:
-            raise EvidenceBroken(
-                f"The database knows {known} entries of the log, but the log holds {size}.",
-                hint="The log was replaced by an older copy. Restore the newer one; nothing was appended.",
-            )
+        known = _known(session, size)
         if known == size:
             return
-        found = {int(json.loads(entry)["id"]): (known + at, entry) for at, entry in enumerate(log.entries(known, size))}
-        rows = [
-            row
-            for start in range(0, len(found), 500)
-            for row in session.execute(
-                select(*_COLUMNS).where(
-                    EvidenceEntry.id.in_(list(found)[start : start + 500]), EvidenceEntry.leaf_index.is_(None)
-                )
-            )
-        ]
-        same = [row.id for row in rows if leaf(*row) == found[row.id][1]]
+        found = {entry.id: entry for entry in read_entries(log, known, size=size)}
+        present = _present(session, found)
+        same = [number for number, held in present.items() if held == found[number].leaf]
         if len(same) < size - known:
             lost = sorted(set(found) - set(same))[:3]
             raise EvidenceBroken(
                 f"The log holds entries that the database does not know as such (ids {lost}).",
-                hint="The database was replaced by an older copy. Restore the newer one; nothing was appended.",
+                hint="The database was replaced by an older copy. Restore the newer one, or let this one adopt what it "
+                "has lost from the log; nothing was appended.",
             )
-        _place(session, [(entry_id, found[entry_id][0]) for entry_id in same])
+        _place(session, [(number, found[number].index) for number in same])
+
+
+def _known(session: Session, size: int) -> int:
+    """How many entries of the log the database knows. Raises ``EvidenceBroken`` where that is more than it holds."""
+    highest = session.scalar(select(func.max(EvidenceEntry.leaf_index)))
+    known = 0 if highest is None else highest + 1
+    if known > size:
+        raise EvidenceBroken(
+            f"The database knows {known} entries of the log, but the log holds {size}.",
+            hint="The log was replaced by an older copy. Restore the newer one; nothing was appended.",
+        )
+    return known
+
+
+def _present(session: Session, found: Mapping[int, LoggedEntry]) -> dict[int, bytes]:
+    """The leaves of the rows whose ids are in ``found``; one that stands elsewhere in the log has an empty leaf."""
+    numbers = list(found)
+    return {
+        row.id: leaf(*row[:5]) if row.leaf_index is None else b""
+        for start in range(0, len(numbers), _CHUNK)
+        for row in session.execute(
+            select(*_COLUMNS, EvidenceEntry.leaf_index).where(EvidenceEntry.id.in_(numbers[start : start + _CHUNK]))
+        )
+    }
+
+
+def _lock(session: Session) -> None:
+    """Let nobody record until the transaction ends. SQLite has one writer at a time anyway."""
+    if session.connection().dialect.name == "postgresql":
+        session.execute(text("LOCK TABLE evidence IN EXCLUSIVE MODE"))
+
+
+def _move_ids(session: Session) -> None:
+    """Let the next id be one that is not in use. SQLite moves on by itself with each row."""
+    if session.connection().dialect.name == "postgresql":
+        session.execute(
+            text(
+                "SELECT setval(pg_get_serial_sequence('evidence', 'id'), "
+                "GREATEST((SELECT max(id) FROM evidence), nextval(pg_get_serial_sequence('evidence', 'id'))))"
+            )
+        )
 
 
 def _place(session: Session, places: Sequence[tuple[int, int]]) -> None:
