@@ -9,7 +9,6 @@ import pytest
 
 from duecare.rules.decision import Decision
 from duecare.rules.engine import Engine, Request
-from duecare.rules.policies import holdings
 
 ENGINE = Engine.load()
 EVENT: dict[str, Any] = {
@@ -86,8 +85,8 @@ def test_forbidden(policy: str, circumstances: dict[str, Any]) -> None:
 def test_every_policy_is_exercised() -> None:
     """The two tables above leave out no policy of the case."""
     tried = {f"ant_v_langdong.{policy}" for policy, _ in ALLOWED + FORBIDDEN}
-    assert tried == {policy.reason.id for policy in ENGINE.policies}
-    assert len(holdings()) == 1
+    ours = (policy.reason.id for policy in ENGINE.policies)
+    assert tried == {name for name in ours if name.startswith("ant_v_langdong.")}
 
 
 def test_the_false_wave_of_may_2019() -> None:
