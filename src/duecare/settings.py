@@ -70,6 +70,13 @@ class Settings(BaseSettings):
         default=None, description="Folder of the operator's own Cedar policies (forbid only)."
     )
 
+    controller_name: str = Field(default="", description="Who processes personal data, as notices and receipts say.")
+    controller_code: str = Field(default="", description="The controller's unified social credit code.")
+    controller_address: str = Field(default="", description="The controller's postal address.")
+    controller_contact: str = Field(default="", description="Where a person reaches the controller: mail or phone.")
+    controller_jurisdiction: str = Field(default="CN", description="Country whose law holds, as two letters.")
+    storage_places: list[str] = Field(default=["CN"], description="Countries where personal data is stored.")
+
     @field_validator("home")
     @classmethod
     def _expand(cls, home: Path) -> Path:

@@ -11,6 +11,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
 
+import duecare.consent.models
 import duecare.evidence.outbox
 import duecare.radar.models
 import duecare.registers.models  # noqa: F401  (the models register themselves with Base)

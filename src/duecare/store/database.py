@@ -15,7 +15,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import DateTime, Dialect, Engine, MetaData, create_engine, event
+from sqlalchemy import DateTime, Dialect, Engine, MetaData, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -102,6 +102,24 @@ class Database:
         self.engine.dispose()
 
 
+def alone(session: Session, what: str) -> None:
+    """Let no other transaction do ``what``, alone or together, until this one ends; waits for those that do.
+
+    SQLite has one writer at a time as it is.
+    """
+    _lock(session, "pg_advisory_xact_lock", what)
+
+
+def together(session: Session, what: str) -> None:
+    """Do ``what`` beside other transactions that do it together, and none that does it alone."""
+    _lock(session, "pg_advisory_xact_lock_shared", what)
+
+
+def _lock(session: Session, function: str, what: str) -> None:
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text(f"SELECT {function}(hashtextextended(:what, 0))"), {"what": what})
+
+
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.drivername in ("postgresql", "postgres"):
@@ -124,6 +142,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA recursive_triggers=ON")  # REPLACE, too, asks the triggers that refuse a deletion
     cursor.close()
 
 
