@@ -71,7 +71,9 @@ class Settings(BaseSettings):
     )
 
     controller_name: str = Field(default="", description="Who processes personal data, as notices and receipts say.")
-    controller_code: str = Field(default="", description="The controller's unified social credit code.")
+    controller_code: str = Field(
+        default="", description="The controller's unified social credit code, or its number in another register."
+    )
     controller_address: str = Field(default="", description="The controller's postal address.")
     controller_contact: str = Field(default="", description="Where a person reaches the controller: mail or phone.")
     controller_jurisdiction: str = Field(default="CN", description="Country whose law holds, as two letters.")

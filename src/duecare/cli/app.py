@@ -5,11 +5,14 @@ from __future__ import annotations
 import typer
 
 from duecare.cli import cases, company, demo, ingest, sources, witness
+from duecare.cli.consent import consent
 from duecare.cli.correct import correct
 from duecare.cli.deliver import deliver
 from duecare.cli.digest import digest
+from duecare.cli.notices import notices
 from duecare.cli.policies import policies
 from duecare.cli.proof import proof
+from duecare.cli.receipt import receipt
 from duecare.cli.screen import screen
 from duecare.cli.verify import verify
 from duecare.cli.watch import watch
@@ -37,6 +40,9 @@ for name, command in (
     ("deliver", deliver),
     ("digest", digest),
     ("correct", correct),
+    ("consent", consent),
+    ("notices", notices),
+    ("receipt", receipt),
     ("proof", proof),
     ("verify", verify),
     ("witness", witness.app),

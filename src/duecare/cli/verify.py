@@ -1,4 +1,4 @@
-"""``duecare verify``: is this proof or certificate genuine, is the entry in the log, did the log only grow?
+"""``duecare verify``: is this proof, certificate or receipt genuine, is the entry in the log, did the log only grow?
 
 The rule of this module: it needs no network, no database and no trust in us: a file, public keys, and at most the
 log's own files.
@@ -7,7 +7,7 @@ log's own files.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ import typer
 from rich.progress import Progress
 
 from duecare.cli.output import HomeOption, JsonOption, errors, plain, print_json, say
+from duecare.consent import receipts
 from duecare.errors import BadInput, EvidenceBroken
 from duecare.evidence import certificate
 from duecare.evidence.audit import audit
@@ -22,7 +23,7 @@ from duecare.evidence.check import Check, all_hold, answer
 from duecare.evidence.checkpoint import Checkpoint, Note, VerifierKey, open_checkpoint, read_key, read_public
 from duecare.evidence.cosign import witnesses
 from duecare.evidence.cosignature import WitnessKey
-from duecare.evidence.document import format_of, verify_cosigned
+from duecare.evidence.document import Included, format_of, verify_cosigned
 from duecare.evidence.proof import FORMAT as PROOF
 from duecare.evidence.proof import parse_proof, verify_bundle, verify_growth
 from duecare.evidence.tiles import LogReader
@@ -34,7 +35,9 @@ _WITNESS_HINT = "Give the witness's public key with --witness FILE; its keeper h
 def verify(
     file: Annotated[
         Path | None,
-        typer.Argument(help="A certificate, a proof file, or a checkpoint noted earlier.", show_default=False),
+        typer.Argument(
+            help="A certificate, a receipt, a proof file, or a checkpoint noted earlier.", show_default=False
+        ),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Re-derive the whole log of the home; with FILE, also growth since it.")
@@ -54,18 +57,18 @@ def verify(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check an erasure certificate, a proof file or the whole log, from files alone.
+    """Check an erasure certificate, a receipt, a proof file or the whole log, from files alone.
 
     A certificate is checked for its signature, the cosignatures of its witnesses and its place in the log; a proof for
-    its signature and place. Where the home's log is at hand, it must only have grown since. A checkpoint is compared
-    with the home's log. Exit code 0: everything holds; 1: a check failed.
+    its signature and place; a receipt also for what it says. Where the home's log is at hand, it must only have grown
+    since. A checkpoint is compared with the home's log. Exit code 0: everything holds; 1: a check failed.
 
     Example: duecare verify certificate.json --key log.pub --witness witness.pub
     """
     chosen = load(home=home)
     if file is None and not everything:
         raise BadInput(
-            "There is nothing to verify.", hint="Name a certificate, proof or checkpoint file, or give --all."
+            "There is nothing to verify.", hint="Name a certificate, receipt, proof or checkpoint file, or give --all."
         )
     data = _read(file) if file is not None else None
     public = read_key(key or chosen.home / "keys" / "log.pub")
@@ -90,22 +93,25 @@ def verify(
 def verify_file(
     data: bytes, public: VerifierKey, log: LogReader | None, keys: Sequence[WitnessKey] = ()
 ) -> tuple[list[Check], dict[str, Any] | None]:
-    """The checks of a certificate, proof or checkpoint file, and the entry that a genuine one proves.
+    """The checks of a certificate, receipt, proof or checkpoint file, and the entry that a genuine one proves.
 
     ``log`` is the log to compare with, where one is at hand. A log of another origin is not compared with.
     """
     if data.startswith(b"{"):
         form = format_of(data)
-        if form not in (certificate.FORMAT, PROOF, ""):
-            return [answer("form", False, f"the format {form!r} is neither {PROOF} nor {certificate.FORMAT}")], None
-        certified = form == certificate.FORMAT
-        if certified:
-            checks = certificate.verify_certificate(data, public, keys)
+        known = (PROOF, certificate.FORMAT, receipts.FORMAT)
+        if form not in (*known, ""):
+            return [answer("form", False, f"the format {form!r} is none of {', '.join(known)}")], None
+        read: Callable[[bytes], Included]
+        if form == certificate.FORMAT:
+            checks, read = certificate.verify_certificate(data, public, keys), certificate.parse_certificate
+        elif form == receipts.FORMAT:
+            checks, read = receipts.verify_receipt(data, public, keys or None), receipts.parse_receipt
         else:
-            checks = verify_bundle(data, public, keys or None)
+            checks, read = verify_bundle(data, public, keys or None), parse_proof
         if not all_hold(checks):
             return checks, None
-        proof = certificate.parse_certificate(data) if certified else parse_proof(data)
+        proof = read(data)
         if log is not None and _same_origin(log, public):
             checks.append(_grown(proof.checkpoint, public, log))
         return checks, proof.entry

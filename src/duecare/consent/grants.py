@@ -21,14 +21,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from duecare.clock import utc
-from duecare.consent import notices, receipts
+from duecare.consent import notices
 from duecare.consent.models import GrantEnd, GrantRow, NoticeAnswer
-from duecare.consent.notices import Version
+from duecare.consent.notices import Version, check_act
 from duecare.consent.purposes import Purpose
 from duecare.consent.purposes import end as end_purpose
 from duecare.consent.purposes import purpose as declared
+from duecare.consent.receipts import digest
+from duecare.consent.records import content
 from duecare.consent.subjects import commitment
-from duecare.errors import BadInput, UseError
+from duecare.errors import BadInput, UnknownName, UseError
 from duecare.evidence.outbox import Act, record, record_all
 from duecare.rules.engine import Engine, Request
 from duecare.store.database import Moment, alone, together
@@ -119,7 +121,7 @@ def give(
     grant that stands and is renewed ends as ``superseded``; one that this act adds nothing to is returned as it is.
     All are recorded or none. Raises ``Forbidden`` naming the holding, ``UnknownName``, ``BadInput``, ``UseError``.
     """
-    _one_line(how=how, screen=screen)
+    check_act(how, screen)
     if not purposes or len(set(purposes)) < len(purposes):
         raise BadInput(f"The purposes are {list(purposes)}.", hint="Name at least one, and each once.")
     if language not in ("zh", "en"):
@@ -148,7 +150,7 @@ def withdraw(session: Session, subject: str, purpose: str, *, how: str, screen: 
 
     One that has ended already is returned as it is. Raises ``UseError`` where there never was one.
     """
-    _one_line(how=how, screen=screen)
+    check_act(how, screen)
     return _end(session, subject, purpose, End(EndKind.WITHDRAWAL, how, screen, "", utc(at)))
 
 
@@ -164,7 +166,7 @@ def end(
     screen: str = "",
 ) -> Grant:
     """End a grant for another ``reason`` than the person's own act; returns it as ended. As ``withdraw`` otherwise."""
-    return _end(session, subject, purpose, End(EndKind(kind), how, screen, reason, utc(at)))
+    return _end(session, subject, purpose, End(_kind(kind), how, screen, reason, utc(at)))
 
 
 def end_all(
@@ -182,7 +184,7 @@ def end_all(
 
     With ``purpose_ended`` and no ``subjects``, the purpose itself ends too.
     """
-    over = End(EndKind(kind), how, screen, reason, utc(at))
+    over = End(_kind(kind), how, screen, reason, utc(at))
     alone(session, f"purpose:{purpose}")
     if subjects is None and over.kind is EndKind.PURPOSE_ENDED:
         end_purpose(session, purpose, reason=reason, at=at)
@@ -223,10 +225,10 @@ def standing_sql(purpose: str, at: datetime | None = None) -> Select[str, int, i
 
 
 def grant(session: Session, grant_id: int) -> Grant:
-    """The grant of that id, ended or not. Raises ``UseError``."""
+    """The grant of that id, ended or not. Raises ``UnknownName``."""
     found = _grants(session, GrantRow.id == grant_id)
     if not found:
-        raise UseError(f"There is no grant {grant_id}.", hint="`duecare consent show SUBJECT` lists a person's grants.")
+        raise UnknownName("grant", str(grant_id), [])
     return found[0]
 
 
@@ -270,7 +272,7 @@ def _give(
         "subject": committed, "purpose": row.purpose, "purpose_version": row.purpose_version, "notice": row.notice,
         "notice_version": row.notice_version, "notice_sha256": shown.digest, "separate": row.separate,
         "language": row.language, "how": row.how, "screen": row.screen, "act": row.act, "reasons": reasons,
-        "receipt": receipts.digest(receipts.content(row, purpose, shown, committed)),
+        "receipt": digest(content(row, purpose, shown, committed)),
     }  # fmt: skip
     record(session, "grant:give", f"grant:{row.id}", body, row.given_at)
     return _grant(row, None)
@@ -366,7 +368,8 @@ def _grant(row: GrantRow, over: GrantEnd | None) -> Grant:
     )  # fmt: skip
 
 
-def _one_line(**given: str) -> None:
-    for name, text in given.items():
-        if not text.strip() or len(text) > 200 or any(character < " " for character in text):
-            raise BadInput(f"{name} is {text!r}.", hint="Say it in one line of at most 200 characters.")
+def _kind(given: EndKind | str) -> EndKind:
+    try:
+        return EndKind(given)
+    except ValueError:
+        raise BadInput(f"{given!r} is not how a grant ends.", hint=f"Give one of {', '.join(EndKind)}.") from None

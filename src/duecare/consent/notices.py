@@ -23,8 +23,8 @@ from sqlalchemy.orm import Session, aliased
 from duecare.clock import utc
 from duecare.consent import differences
 from duecare.consent.differences import Difference
+from duecare.consent.fields import NAME
 from duecare.consent.models import GrantRow, NoticeAnswer, NoticeVersion
-from duecare.consent.purposes import NAME
 from duecare.consent.subjects import commitment
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.evidence.outbox import record
@@ -36,12 +36,15 @@ Term = str | int | bool | Sequence[str]
 
 @dataclass(frozen=True)
 class Controller:
-    """Who processes the data and answers for it. ``places``: where it is stored; ``jurisdiction``: whose law holds."""
+    """Who processes the data and answers for it. ``code``: its unified social credit code or other register number.
+
+    ``jurisdiction``: the country whose law holds; ``places``: those where data is stored; as two letters.
+    """
 
     name: str
+    code: str
     address: str
     contact: str
-    code: str = ""
     jurisdiction: str = "CN"
     places: tuple[str, ...] = ("CN",)
 
@@ -50,9 +53,9 @@ class Controller:
         """The controller that the settings name. Raises ``BadInput`` where they do not."""
         return cls(
             settings.controller_name,
+            settings.controller_code,
             settings.controller_address,
             settings.controller_contact,
-            settings.controller_code,
             settings.controller_jurisdiction,
             tuple(settings.storage_places),
         )
@@ -142,8 +145,9 @@ def answer(
 ) -> None:
     """Record what a person answered to a version. They may change their mind: the last answer to a version counts.
 
-    Raises ``UnknownName``; ``UseError`` where a version is accepted that another has replaced.
+    Raises ``UnknownName``, ``BadInput``, ``UseError`` where a version is accepted that another has replaced.
     """
+    check_act(how, screen)
     alone(session, f"subject:{subject}")
     committed = commitment(session, subject)
     given = version(session, notice, number)
@@ -263,6 +267,13 @@ def accepted_sql(notice: str, number: int, at: datetime | None = None) -> Select
     return select(said.c.subject).order_by(said.c.subject)
 
 
+def check_act(how: str, screen: str) -> None:
+    """Raise ``BadInput`` unless how a person acted, and on which screen, are each said in one line."""
+    for name, text in (("how", how), ("screen", screen)):
+        if not text.strip() or len(text) > 200 or any(character < " " for character in text):
+            raise BadInput(f"{name} is {text!r}.", hint="Say it in one line of at most 200 characters.")
+
+
 def _whole(notice: Notice, language: str) -> str:
     parts = (getattr(notice, language), getattr(notice, f"body_{language}"), getattr(notice, f"withdrawal_{language}"))
     return "\n\n".join(parts)
@@ -301,12 +312,12 @@ def _content(notice: Notice, controller: Controller) -> str:
     for what in ("zh", "en", "body_zh", "body_en", "withdrawal_zh", "withdrawal_en"):
         if not getattr(notice, what).strip():
             raise BadInput(f"The notice {notice.name} has an empty {what}.", hint="Say it in both languages.")
-    for what in ("name", "address", "contact", "jurisdiction", "places"):
+    for what in ("name", "code", "address", "contact", "jurisdiction", "places"):
         if not getattr(controller, what):
             raise BadInput(
                 f"The notice {notice.name} does not say the controller's {what}.",
                 hint="People are told who processes their data (PIPL art. 17): set controller_name, "
-                "controller_address and controller_contact.",
+                "controller_code, controller_address and controller_contact.",
             )
     terms = {name: list(each) if isinstance(each, (list, tuple)) else each for name, each in notice.terms.items()}
     content: dict[str, Any] = {

@@ -11,41 +11,32 @@ that ended never comes back under its name.
 from __future__ import annotations
 
 import json
-import re
 from calendar import monthrange
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as default
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any
 
-import rfc8785
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from duecare.clock import utc
-from duecare.consent.models import FieldVersion, PurposeEnd, PurposeVersion
+from duecare.consent import fields as kinds
+from duecare.consent.fields import NAME, canonical_text, check_name, declare_field
+from duecare.consent.fields import Mask as Mask  # declared together with purposes: they can be had from here too
+from duecare.consent.fields import PersonalField as PersonalField
+from duecare.consent.fields import Special as Special
+from duecare.consent.fields import field as field
+from duecare.consent.fields import fields as fields
+from duecare.consent.models import PurposeEnd, PurposeVersion
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.evidence.outbox import record
 from duecare.rules.decision import Decision
 from duecare.rules.engine import Engine, Request
 from duecare.store.database import alone
-
-NAME = re.compile(r"[a-z][a-z0-9_-]{0,59}")
-
-
-class Special(StrEnum):
-    """Sensitive personal data (PIPL art. 28)."""
-
-    BIOMETRIC = "biometric"
-    RELIGION = "religion"
-    SPECIFIC_IDENTITY = "specific_identity"
-    MEDICAL = "medical"
-    FINANCIAL = "financial"
-    WHEREABOUTS = "whereabouts"
-    MINOR = "minor"
 
 
 class Activity(StrEnum):
@@ -73,31 +64,13 @@ class Basis(StrEnum):
 
 
 @dataclass(frozen=True)
-class Mask:
-    """How a value is shown before it is revealed: its first ``head`` and last ``tail`` characters, stars between."""
-
-    head: int = 0
-    tail: int = 0
-
-    def apply(self, text: str) -> str:
-        """``text`` masked, as long as before; a text too short to hide anything is hidden whole."""
-        if len(text) <= self.head + self.tail:
-            return "*" * len(text)
-        end = len(text) - self.tail
-        return text[: self.head] + "*" * (end - self.head) + text[end:]
-
-
-@dataclass(frozen=True)
-class PersonalField:
-    """A kind of personal data. ``special``: it is sensitive. ``lookup``: people are found by its exact value."""
+class FieldWords:
+    """What a field was called, and whether it was sensitive, when a purpose with it was declared."""
 
     name: str
     zh: str
     en: str
-    special: Special | None = None
-    form: Literal["text", "bytes"] = "text"
-    lookup: bool = False
-    mask: Mask = Mask()
+    special: Special | None
 
 
 @dataclass(frozen=True)
@@ -136,7 +109,9 @@ class Purpose:
     """What is processed, how, on which ground, and for how long.
 
     ``required``: the service is refused to those who do not agree. ``recipients``: to whom data is provided.
-    ``number`` and ``special`` are filled in when a purpose is read: its version, and the kinds of sensitive data in it.
+
+    The rest is filled in when a purpose is read: its version, since when and until when it stands, what its fields were
+    called when it was declared, and the kinds of sensitive data among them.
     """
 
     name: str
@@ -151,9 +126,15 @@ class Purpose:
     necessity: Necessity | None = None
     recipients: tuple[str, ...] = ()
     number: int = 0
-    special: tuple[Special, ...] = ()
+    told: tuple[FieldWords, ...] = ()
     declared_at: datetime | None = None
     ended_at: datetime | None = None
+
+    @property
+    def special(self) -> tuple[Special, ...]:
+        """The kinds of sensitive data among its fields."""
+        kinds = {each.special for each in self.told}
+        return tuple(each for each in Special if each in kinds)
 
     @property
     def proven(self) -> bool:
@@ -169,12 +150,13 @@ def declare(
 ) -> list[str]:
     """Declare fields and purposes; returns the names of the purposes that have a new version by it.
 
-    What is declared already as it is given here stays as it is. Where a field became sensitive, the purposes that use
-    it are declared anew. Raises ``BadInput``, ``Forbidden`` naming the holding, ``UseError`` for a purpose that ended.
+    What is declared already as it is given here stays as it is. Where a field is called otherwise or became sensitive,
+    the purposes that use it are declared anew, and decided anew. Raises ``BadInput``, ``Forbidden`` naming the holding,
+    ``UseError`` for a purpose that ended.
     """
     alone(session, "consent:declare")
-    changed = {each.name for each in fields if _declare_field(session, each, at)}
-    known = {each.name: each for each in _fields(session)}
+    changed = {each.name for each in fields if declare_field(session, each, at)}
+    known = {each.name: each for each in kinds.fields(session)}
     given = {each.name for each in purposes}
     others = [each for each in _current(session) if each.name not in given and each.ended_at is None]
     affected = [each for each in others if changed & {*each.fields}]
@@ -215,49 +197,9 @@ def purposes(session: Session, at: datetime | None = None) -> list[Purpose]:
     return _current(session, at)
 
 
-def field(session: Session, name: str) -> PersonalField:
-    """The field as it is declared now. Raises ``UnknownName``."""
-    known = {each.name: each for each in _fields(session)}
-    if name not in known:
-        raise UnknownName("field", name, sorted(known))
-    return known[name]
-
-
-def fields(session: Session) -> list[PersonalField]:
-    """All fields by name, as they are declared now."""
-    return _fields(session)
-
-
-def _declare_field(session: Session, given: PersonalField, at: datetime) -> bool:
-    """Whether it was declared otherwise before, or not at all."""
-    _named("field", given.name, given.zh, given.en)
-    if given.form not in ("text", "bytes") or (given.lookup and given.form == "bytes"):
-        raise BadInput(
-            f"The field {given.name} has the form {given.form!r}{' and lookup' if given.lookup else ''}.",
-            hint="A form is text or bytes, and only text is looked up.",
-        )
-    if min(given.mask.head, given.mask.tail) < 0:
-        raise BadInput(f"The mask of {given.name} is {given.mask}.", hint="head and tail are whole numbers from 0.")
-    text = _canonical(
-        {
-            "name": given.name, "zh": given.zh, "en": given.en, "special": given.special and given.special.value,
-            "form": given.form, "lookup": given.lookup, "mask": {"head": given.mask.head, "tail": given.mask.tail},
-        }
-    )  # fmt: skip
-    newest = select(FieldVersion).where(FieldVersion.name == given.name).order_by(FieldVersion.number.desc()).limit(1)
-    before = session.scalar(newest)
-    if before is not None and before.declaration == text:
-        return False
-    number = before.number + 1 if before else 1
-    session.add(FieldVersion(name=given.name, number=number, declaration=text, declared_at=utc(at)))
-    body = {"version": number, "declaration": json.loads(text)}
-    record(session, "field:declare", f"field:{given.name}", body, at)
-    return True
-
-
 def _checked(given: Purpose, known: Mapping[str, PersonalField]) -> Purpose:
-    """``given`` with the sensitive kinds of its fields. Raises ``BadInput``, ``UnknownName``."""
-    _named("purpose", given.name, given.zh, given.en)
+    """``given`` with the words of its fields. Raises ``BadInput``, ``UnknownName``."""
+    check_name("purpose", given.name, given.zh, given.en)
     if not NAME.fullmatch(given.notice):
         raise BadInput(f"The purpose {given.name} has the notice {given.notice!r}.", hint="Name the notice it is in.")
     for what, held in (("fields", given.fields), ("activities", given.activities)):
@@ -274,12 +216,12 @@ def _checked(given: Purpose, known: Mapping[str, PersonalField]) -> Purpose:
     kept = given.retention
     if not kept.event or min(kept.months, kept.days, kept.years) < 0:
         raise BadInput(f"The retention of {given.name} is {kept}.", hint="Name an event, and times from 0 after it.")
-    kinds = {known[name].special for name in given.fields}
-    return replace(given, special=tuple(each for each in Special if each in kinds))
+    fields = [known[name] for name in given.fields]
+    return replace(given, told=tuple(FieldWords(each.name, each.zh, each.en, each.special) for each in fields))
 
 
 def _declare(session: Session, engine: Engine, given: Purpose, at: datetime) -> bool:
-    text = _canonical(_declaration(given))
+    text = canonical_text(_declaration(given))
     newest = (
         select(PurposeVersion).where(PurposeVersion.name == given.name).order_by(PurposeVersion.number.desc()).limit(1)
     )
@@ -329,8 +271,10 @@ def _declaration(given: Purpose) -> dict[str, Any]:
         "name": given.name,
         "zh": given.zh,
         "en": given.en,
-        "fields": list(given.fields),
-        "special": [each.value for each in given.special],
+        "fields": [
+            {"name": each.name, "zh": each.zh, "en": each.en, "special": each.special and each.special.value}
+            for each in given.told
+        ],
         "activities": [each.value for each in given.activities],
         "basis": given.basis.value,
         "retention": {
@@ -351,7 +295,7 @@ def _read(row: PurposeVersion, ended: PurposeEnd | None) -> Purpose:
         name=row.name,
         zh=said["zh"],
         en=said["en"],
-        fields=tuple(said["fields"]),
+        fields=tuple(each["name"] for each in said["fields"]),
         activities=tuple(Activity(each) for each in said["activities"]),
         basis=Basis(row.basis),
         retention=Retention(**said["retention"]),
@@ -360,7 +304,10 @@ def _read(row: PurposeVersion, ended: PurposeEnd | None) -> Purpose:
         necessity=None if proof is None else Necessity(**proof),
         recipients=tuple(said["recipients"]),
         number=row.number,
-        special=tuple(Special(each) for each in said["special"]),
+        told=tuple(
+            FieldWords(each["name"], each["zh"], each["en"], Special(each["special"]) if each["special"] else None)
+            for each in said["fields"]
+        ),
         declared_at=row.declared_at,
         ended_at=ended.ended_at if ended else None,
     )
@@ -378,32 +325,3 @@ def _current(session: Session, at: datetime | None = None) -> list[Purpose]:
     )
     ends = {each.name: each for each in session.scalars(select(PurposeEnd)) if at is None or each.ended_at <= utc(at)}
     return [_read(row, ends.get(row.name)) for row in rows]
-
-
-def _fields(session: Session) -> list[PersonalField]:
-    last = select(FieldVersion.name, func.max(FieldVersion.number).label("number")).group_by(FieldVersion.name)
-    newest = last.subquery()
-    texts: Iterable[str] = session.scalars(
-        select(FieldVersion.declaration)
-        .join(newest, (FieldVersion.name == newest.c.name) & (FieldVersion.number == newest.c.number))
-        .order_by(FieldVersion.name)
-    )
-    return [_read_field(json.loads(text)) for text in texts]
-
-
-def _read_field(said: dict[str, Any]) -> PersonalField:
-    special = Special(said["special"]) if said["special"] else None
-    return PersonalField(
-        said["name"], said["zh"], said["en"], special, said["form"], said["lookup"], Mask(**said["mask"])
-    )
-
-
-def _named(what: str, name: str, zh: str, en: str) -> None:
-    if not NAME.fullmatch(name):
-        raise BadInput(f"{name!r} cannot name a {what}.", hint="Take lower-case letters, digits, - and _, 60 at most.")
-    if not zh.strip() or not en.strip():
-        raise BadInput(f"The {what} {name} is not named in both languages.", hint="Give zh and en.")
-
-
-def _canonical(value: dict[str, Any]) -> str:
-    return rfc8785.dumps(value).decode()

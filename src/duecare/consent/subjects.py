@@ -39,10 +39,11 @@ def add(session: Session, at: datetime) -> str:
 
 def subject(session: Session, name: str) -> Subject:
     """The subject called ``name``. Raises ``UnknownName``; other subjects' names are not told."""
-    row = session.get(SubjectRow, name)
+    columns = select(SubjectRow.id, SubjectRow.salt, SubjectRow.created_at)
+    row = session.execute(columns.where(SubjectRow.id == name)).one_or_none()
     if row is None:
         raise UnknownName("subject", name, [])
-    return Subject(row.id, row.salt, row.created_at)
+    return Subject(*row)
 
 
 def commitment(session: Session, name: str) -> str:
@@ -68,4 +69,4 @@ def forget_salt(session: Session, name: str) -> None:
             f"A grant of the subject {name} still stands ({', '.join(purposes)}).", hint="End it before forgetting."
         )
     forgetting = update(SubjectRow).where(SubjectRow.id == name, SubjectRow.salt.is_not(None)).values(salt=None)
-    session.execute(forgetting.execution_options(synchronize_session="fetch"))
+    session.execute(forgetting.execution_options(synchronize_session=False))

@@ -62,6 +62,20 @@ _WORDS: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
             "Not witnessed: the independent witness did not cosign this state, or its key is missing.",
         ),
     ),
+    "receipt": (
+        (
+            "凭证相符: 凭证所写正是作出同意时入册的内容",
+            "True copy: the receipt says what was recorded when consent was given.",
+        ),
+        (
+            "凭证不符: 凭证所写与作出同意时入册的内容不同",
+            "No true copy: the receipt does not say what was recorded when consent was given.",
+        ),
+    ),
+    "ended": (
+        ("同意已结束: 结束一事也已入册", "Ended: that this consent ended is recorded too."),
+        ("结束未获证明: 所附记录不能证明这一同意已结束", "Not ended by this: the entry does not record its end."),
+    ),
     "openings": (
         (
             "承诺相符: 所附内容正是记录中以承诺代替的内容",

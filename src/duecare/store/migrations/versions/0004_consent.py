@@ -42,6 +42,9 @@ _MARK_SQLITE = """CREATE TRIGGER grants_marked BEFORE UPDATE OF ended_at ON gran
     WHEN NOT EXISTS (SELECT 1 FROM grant_ends WHERE grant_id = OLD.id AND ended_at = NEW.ended_at)
     BEGIN SELECT RAISE(ABORT, 'grants end by a row in grant_ends'); END"""
 
+_BORN_SQLITE = """CREATE TRIGGER grants_born BEFORE INSERT ON grants WHEN NEW.ended_at IS NOT NULL
+    BEGIN SELECT RAISE(ABORT, 'grants end by a row in grant_ends'); END"""
+
 _POSTGRESQL = (
     """CREATE FUNCTION consent_refuse() RETURNS trigger LANGUAGE plpgsql AS
        $$ BEGIN RAISE EXCEPTION '% is never changed or deleted', TG_TABLE_NAME; END $$""",
@@ -59,6 +62,10 @@ _POSTGRESQL = (
          END IF;
          RETURN NULL;
        END $$""",
+    """CREATE FUNCTION grants_unborn() RETURNS trigger LANGUAGE plpgsql AS
+       $$ BEGIN RAISE EXCEPTION 'grants end by a row in grant_ends'; END $$""",
+    """CREATE TRIGGER grants_born BEFORE INSERT ON grants FOR EACH ROW WHEN (NEW.ended_at IS NOT NULL)
+       EXECUTE FUNCTION grants_unborn()""",
     """CREATE TRIGGER grants_ended AFTER INSERT ON grant_ends REFERENCING NEW TABLE AS fresh
        FOR EACH STATEMENT EXECUTE FUNCTION grants_end()""",
     """CREATE TRIGGER grants_marked AFTER UPDATE ON grants REFERENCING NEW TABLE AS fresh
@@ -72,7 +79,7 @@ def upgrade() -> None:
     _make_answers()
     _make_grants()
     sqlite = op.get_context().dialect.name == "sqlite"
-    for statement in (_END_SQLITE, _MARK_SQLITE) if sqlite else _POSTGRESQL:
+    for statement in (_BORN_SQLITE, _END_SQLITE, _MARK_SQLITE) if sqlite else _POSTGRESQL:
         op.execute(statement)
     for table in _COLUMNS:
         for statement in _refusals(table, sqlite=sqlite):
@@ -200,5 +207,5 @@ def downgrade() -> None:
     for table in reversed(_COLUMNS):
         op.drop_table(table)
     if op.get_context().dialect.name == "postgresql":
-        for function in ("consent_refuse", "grants_end", "grants_mark"):
+        for function in ("consent_refuse", "grants_end", "grants_mark", "grants_unborn"):
             op.execute(f"DROP FUNCTION {function}()")
