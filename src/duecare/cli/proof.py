@@ -11,13 +11,14 @@ from typing import Annotated
 import typer
 from sqlalchemy import select
 
-from duecare.cli.output import HomeOption, JsonOption, plain, print_json, say
-from duecare.errors import BadInput, EvidenceBroken, UnknownName
+from duecare.cli.output import HomeOption, JsonOption, errors, plain, print_json, say
+from duecare.errors import BadInput, EvidenceBroken, UnknownName, WitnessUnavailable
 from duecare.evidence.check import all_hold
+from duecare.evidence.cosign import cosigned, witnesses
 from duecare.evidence.log import Log
 from duecare.evidence.outbox import EvidenceEntry, sequence
 from duecare.evidence.proof import bundle, proof_bytes, verify_bundle
-from duecare.settings import load
+from duecare.settings import Settings, load
 from duecare.store.database import Database
 from duecare.store.home import Home
 
@@ -33,7 +34,9 @@ def proof(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a proof file for every entry of the log about one thing.
+    """Write a proof file for every entry of the log about one thing, cosigned by the witnesses of the settings.
+
+    A witness that is down does not hinder the proof; it is then one of the log's signature alone.
 
     Example: duecare proof alert:17 --out proofs
     """
@@ -41,13 +44,23 @@ def proof(
     with Home(load(home=home)) as opened:
         database, log = opened.database, Log.at(opened.path)
         sequence(database, log)
-        written = [_write(database, log, entry_id, older, out) for entry_id in _entries(database, about)]
+        note = _cosigned(log, opened.settings)
+        written = [_write(database, log, entry_id, older, note, out) for entry_id in _entries(database, about)]
     if as_json:
         print_json([{"entry": entry_id, "file": str(path)} for entry_id, path in written])
         return
     for _, path in written:
         say(plain(path))
     say(f"[dim]duecare verify {plain(written[0][1])} --key {plain(opened.path / 'keys' / 'log.pub')}[/]")
+
+
+def _cosigned(log: Log, settings: Settings) -> bytes:
+    """The log's checkpoint, cosigned where the witnesses can be reached."""
+    try:
+        return cosigned(log, witnesses(settings))
+    except WitnessUnavailable as error:
+        errors.print(f"[yellow]! not cosigned:[/] {plain(error)}")
+        return log.note()
 
 
 def _entries(database: Database, about: str) -> list[int]:
@@ -60,8 +73,10 @@ def _entries(database: Database, about: str) -> list[int]:
     return found
 
 
-def _write(database: Database, log: Log, entry_id: int, older: bytes | None, out: Path) -> tuple[int, Path]:
-    data = proof_bytes(bundle(database, log, entry_id, older))
+def _write(
+    database: Database, log: Log, entry_id: int, older: bytes | None, note: bytes, out: Path
+) -> tuple[int, Path]:
+    data = proof_bytes(bundle(database, log, entry_id, older, note))
     if not all_hold(verify_bundle(data, log.key)):
         raise EvidenceBroken(f"The proof of entry {entry_id} does not hold.", hint="Run duecare verify --all.")
     path = out / f"evidence-{entry_id}.proof.json"

@@ -123,10 +123,7 @@ def certificate_bytes(document: Mapping[str, Any]) -> bytes:
 def parse_certificate(data: bytes) -> Certificate:
     """Read a certificate. Raises ``EvidenceBroken`` saying where it departs from the form."""
     document, found = parse_document(data, FORMAT, FIELDS, "holder")
-    entry = found.entry
-    if entry["kind"] != KIND:
-        raise EvidenceBroken(f"The entry is of the kind {entry['kind']!r}, not {KIND}.")
-    _check_body(entry["body"])
+    _check_entry(found.entry)
     return Certificate(
         leaf=found.leaf,
         index=found.index,
@@ -170,8 +167,13 @@ def _verify_openings(certificate: Certificate) -> Check:
     return answer("openings", True, f"{len(certificate.holder)} of {len(known)} commitments")
 
 
-def _check_body(body: Any) -> None:
-    """Refuse a body that is not of the form of an erasure's."""
+def _check_entry(entry: Mapping[str, Any]) -> None:
+    """Refuse an entry that is not of the form of an erasure's."""
+    number, body = entry["id"], entry["body"]
+    if entry["kind"] != KIND:
+        raise EvidenceBroken(f"The entry is of the kind {entry['kind']!r}, not {KIND}.")
+    if type(number) is not int or number < 1 or not _matches(_MOMENT, entry["at"]) or not _is_text(entry["subject"]):
+        raise EvidenceBroken("The entry's id is not a whole number from 1, or its at or subject not what they must be.")
     if not isinstance(body, dict) or set(body) != _BODY_FIELDS:
         raise EvidenceBroken(f"The body has not exactly the fields {', '.join(sorted(_BODY_FIELDS))}.")
     wrong = [

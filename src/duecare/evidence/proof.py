@@ -51,14 +51,17 @@ class Proof(Included):
     older: Older | None = None
 
 
-def bundle(database: Database, log: Log, entry_id: int, older: bytes | None = None) -> dict[str, Any]:
+def bundle(
+    database: Database, log: Log, entry_id: int, older: bytes | None = None, note: bytes | None = None
+) -> dict[str, Any]:
     """The proof of entry ``entry_id`` under the log's present checkpoint; with ``older``, also of growth since that.
 
+    ``note`` is the checkpoint to prove under instead, such as one that witnesses cosigned, of at least that size.
     Raises ``UnknownName`` where there is no such entry, ``BadInput`` where it is not in the log yet or ``older`` is
     newer than the log, ``EvidenceBroken`` where the log holds something else in its place.
     """
     index, expected = entry_place(database, entry_id)
-    note = log.note()
+    note = note or log.note()
     document: dict[str, Any] = {"format": FORMAT, **included(log, index, expected, note)}
     if older is not None:
         size, then = open_checkpoint(note, log.key).size, open_checkpoint(older, log.key)
