@@ -276,6 +276,8 @@ def _move_ids(session: Session) -> None:
 
 
 def _place(session: Session, places: Sequence[tuple[int, int]]) -> None:
+    if not places:
+        return
     statement = (
         update(EvidenceEntry.__table__)  # type: ignore[arg-type]
         .where(EvidenceEntry.id == bindparam("entry"))
