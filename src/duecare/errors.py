@@ -3,8 +3,10 @@
     DuecareError
     ├── UseError                 what was asked for cannot be done; nothing was changed (exit code 2)
     │   ├── UnknownName          a source, company, batch or case that is not here
+    │   ├── NeverHeld            personal data that was never sealed here
     │   └── BadInput             a file, a code, a date or a setting that cannot be read
     ├── Forbidden                a rule denies it; carries the reasons
+    │   └── NotGranted           personal data is here, but not for this purpose: no grant of the person stands for it
     ├── Transient                may succeed later: try again
     │   ├── SourceUnavailable    the source is down, too slow, or asks us to wait
     │   ├── ChannelUnavailable   a channel could not take the message now
@@ -12,7 +14,9 @@
     ├── Terminal                 will not succeed by trying again
     │   ├── SourceForbids        robots.txt or the source's policy does not allow the request
     │   ├── ChannelRefused       the channel will never take this message
-    │   └── EvidenceBroken       a signature, hash or proof does not hold
+    │   ├── EvidenceBroken       a signature, hash or proof does not hold
+    │   ├── Erased               personal data was here and is gone: its key was destroyed, and nothing brings it back
+    │   └── KeyLost              a key that should be here is missing or damaged: put keys/ back from its copy
     └── Busy                     another process is writing to this home
 
 The rule of this module: an error says what was given, what is wrong with it, and what would be right. *Transient* and
@@ -20,6 +24,8 @@ The rule of this module: an error says what was given, what is wrong with it, an
 """
 
 from __future__ import annotations
+
+from datetime import datetime
 
 
 class DuecareError(Exception):
@@ -55,6 +61,10 @@ class UnknownName(UseError):
         self.what, self.given, self.known = what, given, known
 
 
+class NeverHeld(UseError):
+    """Personal data of this kind was never sealed for this person."""
+
+
 class BadInput(UseError):
     """A file, code, date or setting that cannot be read."""
 
@@ -65,6 +75,10 @@ class Forbidden(DuecareError):
     def __init__(self, message: str, *, reasons: tuple[str, ...] = (), hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.reasons = reasons
+
+
+class NotGranted(Forbidden):
+    """No grant of the person stands for this purpose, or what was asked for is not held for it."""
 
 
 class Transient(DuecareError):
@@ -101,6 +115,18 @@ class ChannelRefused(Terminal):
 
 class EvidenceBroken(Terminal):
     """A signature, a hash or a proof does not hold."""
+
+
+class Erased(Terminal):
+    """It was held and was erased. ``at`` says when (aware, UTC), ``erasure`` by which erasure, where that is known."""
+
+    def __init__(self, message: str, *, hint: str = "", erasure: str = "", at: datetime | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.erasure, self.at = erasure, at
+
+
+class KeyLost(Terminal):
+    """A key of the vault is missing or damaged. Nothing is lost that its copy does not bring back."""
 
 
 class Busy(DuecareError):

@@ -14,7 +14,8 @@ from sqlalchemy import inspect, text
 import duecare.consent.models
 import duecare.evidence.outbox
 import duecare.radar.models
-import duecare.registers.models  # noqa: F401  (the models register themselves with Base)
+import duecare.registers.models
+import duecare.vault.models  # noqa: F401  (the models register themselves with Base)
 from duecare.store.database import _MIGRATIONS, Base, Database
 
 

@@ -142,6 +142,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA secure_delete=ON")  # what is deleted is written over: erased is erased
     cursor.execute("PRAGMA recursive_triggers=ON")  # REPLACE, too, asks the triggers that refuse a deletion
     cursor.close()
 

@@ -1,0 +1,75 @@
+"""Blobs: the ciphertexts that are too long for a column, or of the form ``bytes``: photos and templates.
+
+The rule of this module: a file here is a ciphertext, named by the id of its value; whether it may be opened is decided
+where every other value is.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from duecare.errors import EvidenceBroken
+from duecare.vault.keys import sync_folder
+
+_SUFFIX = ".sealed"
+
+
+class Blobs:
+    """Sealed files under ``root``: ``ab/<id of the value>.sealed``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def put(self, ciphertexts: Mapping[str, bytes]) -> None:
+        """Keep each ciphertext under the id of its value; durable when this returns."""
+        folders = set[Path]()
+        for value, ciphertext in ciphertexts.items():
+            path = self.path(value)
+            if not path.parent.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                folders.update((self.root, self.root.parent))
+            partial = path.with_name(f".partial-{secrets.token_hex(8)}")
+            with partial.open("wb") as file:
+                file.write(ciphertext)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.rename(path)
+            folders.add(path.parent)
+        for folder in folders:
+            sync_folder(folder)
+
+    def get(self, value: str) -> bytes:
+        """The ciphertext of a value. Raises ``EvidenceBroken`` where the file is gone."""
+        try:
+            return self.path(value).read_bytes()
+        except FileNotFoundError:
+            raise EvidenceBroken(
+                f"The sealed file {self.path(value)} is not there.", hint="Restore blobs/ from a backup."
+            ) from None
+
+    def remove(self, values: Iterable[str]) -> int:
+        """Remove the files of these values, durably; returns how many were there."""
+        removed, folders = 0, set[Path]()
+        for value in values:
+            path = self.path(value)
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                continue
+            removed += 1
+            folders.add(path.parent)
+        for folder in folders:
+            sync_folder(folder)
+        return removed
+
+    def values(self) -> Iterator[tuple[str, float]]:
+        """The id of the value of every file, and when it was written (seconds); partial files under their own names."""
+        for path in self.root.glob("*/*"):
+            yield path.name.removesuffix(_SUFFIX), path.stat().st_mtime
+
+    def path(self, value: str) -> Path:
+        """Where the ciphertext of a value stands."""
+        return self.root / value[:2] / f"{value}{_SUFFIX}"
