@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, false, or_
+from sqlalchemy import ColumnElement, and_, false, or_, select
+from sqlalchemy.orm import Session
 
 from duecare.consent.models import GrantRow
 from duecare.consent.purposes import Activity, Purpose
@@ -39,6 +40,16 @@ ENDED = Situation(granted=False, ended=True, separate=False)
 def standing(*, separate: bool) -> Situation:
     """The situation of one whose grant stands."""
     return Situation(granted=True, ended=False, separate=separate)
+
+
+def situation_of(session: Session, subject: str, purpose: str) -> tuple[Situation, int | None]:
+    """How a subject stands to a purpose, and the version of it that their grant is for, none if none stands."""
+    mine = (GrantRow.subject == subject) & (GrantRow.purpose == purpose)
+    asked = select(GrantRow.purpose_version, GrantRow.separate, GrantRow.ended_at).where(mine)
+    row = session.execute(asked.order_by(GrantRow.id.desc()).limit(1)).first()
+    if row is None:
+        return NEVER, None
+    return (ENDED, None) if row.ended_at is not None else (standing(separate=row.separate), row.purpose_version)
 
 
 class Decisions:

@@ -141,9 +141,11 @@ class VaultOpening(Base):
     """Personal data was opened: by whom, for which purpose, when and why. ``entry``: its entry of evidence.
 
     ``kind``: ``open`` one field of one person, ``bulk``, ``find``, ``export``. ``fields``: names, with commas between.
+    ``subject``: of whom, where it was one; else ``opening_subjects`` has them.
     """
 
     __tablename__ = "openings"
+    __table_args__ = (_partial("ix_openings_subject", "subject", where="subject IS NOT NULL"),)
 
     entry: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=False)
     kind: Mapped[str] = mapped_column(String(10))
@@ -151,12 +153,13 @@ class VaultOpening(Base):
     fields: Mapped[str] = mapped_column(Text)
     by: Mapped[str] = mapped_column(String(200))
     why: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str | None] = mapped_column(String(32))
     subjects: Mapped[int] = mapped_column(Integer)
     opened_at: Mapped[datetime] = mapped_column(Moment)
 
 
 class OpeningSubject(Base):
-    """Whose data an opening was of."""
+    """Whose data an opening of many was of."""
 
     __tablename__ = "opening_subjects"
     __table_args__ = ({"sqlite_with_rowid": False},)

@@ -139,9 +139,11 @@ def _make_openings() -> None:
         sa.Column("fields", sa.Text, nullable=False),
         sa.Column("by", sa.String(200), nullable=False),
         sa.Column("why", sa.Text, nullable=False),
+        sa.Column("subject", _HEX),
         sa.Column("subjects", sa.Integer, nullable=False),
         sa.Column("opened_at", _MOMENT, nullable=False),
     )
+    _index("ix_openings_subject", "openings", "subject", where="subject IS NOT NULL")
     op.create_table(
         "opening_subjects",
         sa.Column("subject", _HEX, primary_key=True),
