@@ -15,22 +15,23 @@ from sqlalchemy import bindparam, delete, exists, insert, select, update
 from sqlalchemy.orm import Session
 
 from duecare.consent.fields import PersonalField, fields
-from duecare.consent.models import GrantEnd, GrantRow, SubjectRow
+from duecare.consent.models import GrantRow, SubjectRow
 from duecare.consent.purposes import Activity
 from duecare.consent.subjects import commitment
 from duecare.errors import BadInput, DuecareError, Erased, UnknownName
 from duecare.evidence.commitment import SALT_SIZE, commit
 from duecare.evidence.outbox import record
 from duecare.rules.decision import Decision
-from duecare.store.database import alone
+from duecare.store.database import alone, together
 from duecare.vault import fields as sealing
-from duecare.vault import openings
 from duecare.vault.decisions import situation_of
 from duecare.vault.entries import about, committed, digest, not_granted, one_line, parts, reasons
 from duecare.vault.fields import Context
 from duecare.vault.index import look_up
 from duecare.vault.keys import Slot, purpose_key, unwrap_data_key, wrap_data_key
 from duecare.vault.models import KeyState, ValueState, VaultKey, VaultLookup, VaultValue, VaultWrap
+from duecare.vault.openings import missing
+from duecare.vault.succession import follow
 
 if TYPE_CHECKING:
     from duecare.vault.records import Vault
@@ -90,7 +91,7 @@ def allow(vault: Vault, session: Session, subject: str, names: Sequence[str], pu
             .limit(1)
         ).first()
         if source is None:
-            raise openings.missing(session, name, subject, purpose)
+            raise missing(session, name, subject, purpose)
         other = purpose_key(vault.slots.key(Slot(source.slot, source.id)), source.id, subject, source.purpose)
         wrapped = wrap_data_key(key, unwrap_data_key(other, source.wrapped))
         wraps.append({"key_id": key_id, "field": name, "value_id": source.value_id, "wrapped": wrapped})
@@ -103,26 +104,6 @@ def allow(vault: Vault, session: Session, subject: str, names: Sequence[str], pu
         "reasons": reasons(decisions),
     }
     record(session, "field:allow", f"purpose:{purpose}", body, at)
-
-
-def follow(session: Session, purpose: str, subjects: Sequence[str]) -> None:
-    """Let keys serve the grant that superseded theirs: the person agreed anew, and nothing was withdrawn between."""
-    newer = select(GrantRow.id).where(
-        GrantRow.subject == VaultKey.subject, GrantRow.purpose == VaultKey.purpose, GrantRow.ended_at.is_(None)
-    )
-    broken = (
-        exists()
-        .where(GrantRow.subject == VaultKey.subject, GrantRow.purpose == VaultKey.purpose)
-        .where(GrantRow.id >= VaultKey.grant_id, GrantEnd.grant_id == GrantRow.id, GrantEnd.kind != "superseded")
-    )
-    for part in parts(sorted(set(subjects))):
-        session.execute(
-            update(VaultKey)
-            .where(VaultKey.purpose == purpose, VaultKey.subject.in_(part), VaultKey.state == KeyState.LIVE)
-            .where(newer.exists(), ~broken)
-            .values(grant_id=newer.scalar_subquery())
-            .execution_options(synchronize_session=False)
-        )
 
 
 def _declared(session: Session, names: Sequence[str]) -> dict[str, PersonalField]:
@@ -244,7 +225,10 @@ def _seal(
     """Seal and store; returns the commitments of the values."""
     values, wraps, lookups, blobs = list[Any](), list[Any](), list[Any](), dict[str, bytes]()
     commitments: list[str] = []
-    index = vault.index.newest(session, at) if _finds(rows, known) else (0, b"")
+    index = (0, b"")
+    if _finds(rows, known):
+        together(session, "vault:index")  # a rotation waits for us, and then makes what we made again
+        index = vault.index.newest(session, at)
     for subject, given in rows.items():
         for name, value in given.items():
             field = known[name]

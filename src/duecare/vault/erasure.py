@@ -24,13 +24,14 @@ from sqlalchemy.orm import Session, aliased
 
 from duecare.clock import utc
 from duecare.consent import grants
+from duecare.consent import subjects as people
 from duecare.consent.grants import EndKind
 from duecare.consent.models import GrantRow, SubjectRow
 from duecare.errors import UnknownName, UseError, WitnessUnavailable
 from duecare.evidence import certificate as certificates
 from duecare.evidence.certificate import KIND, REASONS, Opening
 from duecare.evidence.commitment import SALT_SIZE, commit
-from duecare.evidence.outbox import Act, EvidenceEntry, record_all, sequence
+from duecare.evidence.outbox import Act, EvidenceEntry, record, record_all, sequence
 from duecare.store.database import Moment, alone
 from duecare.vault.fields import Context, described
 from duecare.vault.keys import Slot
@@ -56,7 +57,7 @@ LISTED = 1000
 
 _AT_ONCE = 200  # certificates that are made without being asked for
 _PART = 5000
-_END = {"withdrawal": EndKind.WITHDRAWAL, "purpose_ended": EndKind.PURPOSE_ENDED, "schedule": EndKind.EXPIRED,
+END = {"withdrawal": EndKind.WITHDRAWAL, "purpose_ended": EndKind.PURPOSE_ENDED, "schedule": EndKind.EXPIRED,
         "request": EndKind.REQUEST}  # fmt: skip
 
 
@@ -106,9 +107,10 @@ def withdraw(vault: Vault, subject: str, purpose: str, *, how: str, screen: str)
     """
     at = vault.clock.now()
     with vault.database.session() as session:
+        stood = grants.standing(session, subject, purpose)
         ended = grants.withdraw(session, subject, purpose, how=how, screen=screen, at=at)
         kind = ended.end.kind if ended.end else EndKind.WITHDRAWAL
-        act, held = begin(vault, session, purpose, [subject], reason_of(kind), at=at)
+        act, held = begin(vault, session, purpose, [subject], reason_of(kind), at=at, always=bool(stood))
     return _finished(vault, [act], [purpose] if held else [])
 
 
@@ -125,8 +127,9 @@ def erase(
     with vault.database.session() as session:
         names = _purposes_of(session, subject) if purposes is None else list(purposes)
         for name in names:
-            grants.end(session, subject, name, _END[reason], reason=note, at=at)
-            act, held = begin(vault, session, name, [subject], reason, note=note, at=at)
+            stood = grants.standing(session, subject, name)
+            grants.end(session, subject, name, END[reason], reason=note, at=at)
+            act, held = begin(vault, session, name, [subject], reason, note=note, at=at, always=bool(stood))
             acts.append(act)
             kept += [name] if held else []
     return _finished(vault, acts, kept)
@@ -159,11 +162,14 @@ def begin(
     *,
     at: datetime,
     note: str = "",
+    always: bool = False,
+    despite_holds: bool = False,
 ) -> tuple[str | None, int]:
     """Step 1, in the caller's transaction, in which their grants have ended: of ``subjects``, or of all with a key.
 
     Returns the act to ``complete`` after the commit, none where nothing is erased; and how many a legal hold keeps.
-    Raises ``UseError`` where the rules do not have it erased.
+    ``always``: also of those of whom nothing was sealed, who are to have it certified that nothing is left.
+    ``despite_holds``: the keys are gone already. Raises ``UseError`` where the rules do not have it erased.
     """
     declared = vault.purpose(session, purpose)
     due = reason == "schedule"
@@ -171,21 +177,41 @@ def begin(
     if free.allowed:
         raise UseError(f"The rules keep what is held for {purpose}.", hint="duecare policies check shows which.")
     article = "; ".join(dict.fromkeys(each.article for each in free.reasons if each.article)) or "PIPL art. 47"
-    spared = vault.decisions.keep(declared, due=due, ended=not due, held=True).allowed
+    spared = not despite_holds and vault.decisions.keep(declared, due=due, ended=not due, held=True).allowed
     act = secrets.token_hex(16)
     held = _mark(session, act, purpose, subjects, spared=spared)
     row = {"act": act, "purpose": purpose, "reason": reason, "article": article, "note": note, "begun_at": utc(at)}
-    _list(session, row, subjects if spared is False or subjects is None else _not_held(session, purpose, subjects))
-    erasing = _erasing(vault, session, act, purpose)
-    if not erasing.subjects:
+    without = list(subjects or ()) if always else []
+    if without and spared:
+        without = _not_held(session, purpose, without)
+    if not take(vault, session, row, without, at):
         return None, held
-    _count(vault, session, act, erasing)
-    _empty(session, act, at)
-    for place in vault.places:
-        if place.in_database:
-            place.erase(erasing, session)
     _record_begin(session, row, at)
     return act, held
+
+
+def take(
+    vault: Vault,
+    session: Session,
+    row: Mapping[str, Any],
+    without: Sequence[str],
+    at: datetime,
+    name: str = "",
+) -> tuple[str, ...]:
+    """Take out of the database what goes with the marked keys of an act, and with subjects ``without`` one.
+
+    ``row``: what the rows of the act's erasures have in common; ``name``: the id of the one without a key. Returns of
+    whom something is erased.
+    """
+    _list(session, row, without, name)
+    erasing = _erasing(vault, session, row["act"], row["purpose"])
+    if erasing.subjects:
+        _count(vault, session, row["act"], erasing)
+        _empty(session, row["act"], at)
+        for place in vault.places:
+            if place.in_database:
+                place.erase(erasing, session)
+    return erasing.subjects
 
 
 def complete(vault: Vault, act: str) -> None:
@@ -217,7 +243,7 @@ def complete(vault: Vault, act: str) -> None:
         session.execute(_quietly(update(VaultKey).where(VaultKey.act == act).values(state="erased", erased_at=at)))
         session.execute(_quietly(update(VaultValue).where(VaultValue.act == act).values(blob=False)))
         _record_complete(session, act, at)
-        total = _mark_done(session)
+        total = mark_done(session)
     vault.slots.count_erasures(total)
 
 
@@ -232,16 +258,21 @@ def finish(vault: Vault, *, certify: bool = True) -> Finished:
         ).all()
     for act in acts:
         complete(vault, act)
-    with vault.database.session() as session:
-        left = session.scalars(select(VaultValue.id).where(VaultValue.blob, VaultValue.state != ValueState.HELD)).all()
-    if left:
-        vault.blobs.remove(left)
-        with vault.database.session() as session:
-            for at in range(0, len(left), _PART):
-                part = VaultValue.id.in_(left[at : at + _PART])
-                session.execute(_quietly(update(VaultValue).where(part).values(blob=False)))
-    made, pending, why = (0, _waiting(vault), "") if not certify else _certify(vault)
+    _remove_left(vault)
+    made, pending, why = _certify(vault) if certify else (0, _waiting(vault), "")
     return Finished(len(acts), made, pending, why)
+
+
+def sweep(vault: Vault) -> int:
+    """Remove sealed files that no value names: a process was killed before it committed them. Returns how many.
+
+    Those of the last day are left alone: somebody may be about to commit.
+    """
+    before = vault.clock.now().timestamp() - 24 * 3600
+    old = [value for value, at in vault.blobs.values() if at < before]
+    with vault.database.session() as session:
+        known = {each for part in _parts(old) for each in session.scalars(_NAMED.where(VaultValue.id.in_(part)))}
+    return vault.blobs.remove(each for each in old if each not in known)
 
 
 def certificate(vault: Vault, erasure: str) -> bytes:
@@ -274,13 +305,39 @@ def erasures(session: Session, subject: str) -> list[Erasure]:
     return [_read(row) for row in session.scalars(asked.order_by(VaultErasure.begun_at, VaultErasure.purpose))]
 
 
+def forget(session: Session, subject: str, at: datetime) -> None:
+    """Forget the salts of a subject of whom everything is erased, in the caller's transaction.
+
+    From then on nobody, we included, can tie an entry of the log to them. What we keep of their certificates loses the
+    holder's part, which only they have then. Raises ``UnknownName``, ``UseError`` while something is held or a
+    certificate waits for its witness. Forgotten already, nothing happens.
+    """
+    if people.subject(session, subject).salt is None:
+        return
+    live = exists().where(VaultKey.subject == subject, VaultKey.state != KeyState.ERASED)
+    waiting = exists().where(VaultErasure.subject == subject, VaultErasure.state != ErasureState.CERTIFIED)
+    for stands, what, hint in (
+        (live, "something is held of them", "Erase it first: duecare erase SUBJECT."),
+        (waiting, "a certificate of theirs waits for its witness", "duecare erase --finish asks again."),
+    ):
+        if session.scalar(select(stands)):
+            raise UseError(f"The subject {subject} cannot be forgotten: {what}.", hint=hint)
+    record(session, "subject:forget", "subjects", {"subject": people.commitment(session, subject)}, at)
+    for row in session.scalars(select(VaultErasure).where(VaultErasure.subject == subject)):
+        document = json.loads(row.certificate or "{}")
+        document.pop("holder", None)
+        row.certificate = certificates.certificate_bytes(document).decode()
+    session.execute(_quietly(update(VaultValue).where(VaultValue.subject == subject).values(salt="")))
+    people.forget_salt(session, subject)
+
+
 def reason_of(kind: EndKind) -> str:
     """Why something is erased whose grant ended so."""
-    return next((reason for reason, end in _END.items() if end is kind), "withdrawal")
+    return next((reason for reason, end in END.items() if end is kind), "withdrawal")
 
 
-def held_sql(purpose: str, subject: Any) -> ColumnElement[bool]:
-    """SQL: a legal hold on ``subject`` (a column) for ``purpose`` stands."""
+def held_sql(purpose: Any, subject: Any) -> ColumnElement[bool]:
+    """SQL: a legal hold on ``subject`` for ``purpose`` (columns or values) stands."""
     return exists().where(
         LegalHold.lifted_at.is_(None),
         or_(LegalHold.subject.is_(None), LegalHold.subject == subject),
@@ -324,6 +381,16 @@ def _finished(vault: Vault, acts: Sequence[str | None], held: Sequence[str]) -> 
     return Outcome(tuple(get(vault, each) for each in ids), tuple(held))
 
 
+def _remove_left(vault: Vault) -> None:
+    """Remove the files of values that were superseded, or erased before a kill."""
+    with vault.database.session() as session:
+        left = session.scalars(_NAMED.where(VaultValue.blob, VaultValue.state != ValueState.HELD)).all()
+    vault.blobs.remove(left)
+    for part in _parts(left):
+        with vault.database.session() as session:
+            session.execute(_quietly(update(VaultValue).where(VaultValue.id.in_(part)).values(blob=False)))
+
+
 def _purposes_of(session: Session, subject: str) -> list[str]:
     keys = select(VaultKey.purpose).where(VaultKey.subject == subject, VaultKey.state == KeyState.LIVE)
     standing = select(GrantRow.purpose).where(GrantRow.subject == subject, GrantRow.ended_at.is_(None))
@@ -355,8 +422,8 @@ def _not_held(session: Session, purpose: str, subjects: Sequence[str]) -> list[s
     return kept
 
 
-def _list(session: Session, row: Mapping[str, Any], subjects: Sequence[str] | None) -> None:
-    """A row for each subject: under the id of the key, or where they had none, under an id of its own."""
+def _list(session: Session, row: Mapping[str, Any], without: Sequence[str], name: str) -> None:
+    """A row for each subject: under the id of the key, or where they had none, under ``name`` or an id of its own."""
     other, stood = aliased(VaultKey), aliased(GrantRow)
     last = ~or_(
         exists().where(other.subject == VaultKey.subject, other.state == KeyState.LIVE),
@@ -367,17 +434,17 @@ def _list(session: Session, row: Mapping[str, Any], subjects: Sequence[str] | No
     values = [literal(each, Moment()) if name == "begun_at" else literal(each) for name, each in fixed.items()]
     asked = select(VaultKey.id, VaultKey.subject, last, *values).where(VaultKey.act == row["act"])
     session.execute(insert(VaultErasure).from_select(columns, asked))
-    if subjects is None:
+    if not without:
         return
     listed = set(session.scalars(select(VaultErasure.subject).where(VaultErasure.act == row["act"])))
-    for subject in subjects:
+    for subject in without:
         if subject not in listed:
             live = exists().where(VaultKey.subject == subject, VaultKey.state == KeyState.LIVE)
             standing = exists().where(GrantRow.subject == subject, GrantRow.ended_at.is_(None))
             nothing = not session.scalar(select(or_(live, standing)))
             session.execute(
                 insert(VaultErasure),
-                [{**fixed, "id": secrets.token_hex(16), "subject": subject, "last": nothing}],
+                [{**fixed, "id": name or secrets.token_hex(16), "subject": subject, "last": nothing}],
             )
 
 
@@ -480,7 +547,8 @@ def _value_committed(value: VaultValue) -> Any:
     return commit(described(context, value.digest), bytes.fromhex(value.salt))
 
 
-def _mark_done(session: Session) -> int:
+def mark_done(session: Session) -> int:
+    """Count one more act of erasure; the slots file is to count as many after the commit."""
     mark = session.get_one(VaultMark, 1)
     mark.erasures += 1
     session.flush()
@@ -553,6 +621,7 @@ def _read(row: VaultErasure) -> Erasure:
     )
 
 
+_NAMED = select(VaultValue.id)
 _OPEN = VaultErasure.state == ErasureState.COMPLETE
 
 

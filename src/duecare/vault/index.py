@@ -33,7 +33,7 @@ class Index:
         """The generation and key under which new look-ups are made."""
         known = self.live(session)
         if not known:
-            alone(session, "vault:index")
+            alone(session, "vault:first-index")
             known = self.live(session) or [self.make(session, at)]
         return known[-1]
 

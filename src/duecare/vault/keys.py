@@ -107,19 +107,7 @@ class FileMasterKeys:
         return generation
 
     def retire(self, generation: int) -> None:
-        path = self._path(generation)
-        try:
-            descriptor = os.open(path, os.O_WRONLY)
-        except FileNotFoundError:
-            return
-        # Written over before it is unlinked: a file that is only unlinked leaves its bytes on the disk.
-        try:
-            os.pwrite(descriptor, b"\0" * os.fstat(descriptor).st_size, 0)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        path.unlink(missing_ok=True)
-        sync_folder(self.folder)
+        shred(self._path(generation))
 
     def _path(self, generation: int) -> Path:
         return self.folder / f"vault.master.{generation}"
@@ -483,6 +471,24 @@ def write_private(path: Path, data: bytes) -> None:
         pass
     finally:
         temporary.unlink()
+
+
+def shred(path: Path) -> None:
+    """Write over the file ``path``, durably, and remove it: one that is only removed leaves its bytes on the disk.
+
+    Not there, nothing happens. A file system that writes elsewhere (copy on write, a flash disk) may keep old bytes.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY)
+    except FileNotFoundError:
+        return
+    try:
+        os.pwrite(descriptor, b"\0" * os.fstat(descriptor).st_size, 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    path.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def refuse_wide(path: Path) -> None:

@@ -21,7 +21,6 @@ from duecare.consent.models import GrantRow, SubjectRow
 from duecare.consent.purposes import Activity
 from duecare.errors import BadInput, DuecareError, Erased, NeverHeld, NotGranted, UnknownName
 from duecare.evidence.outbox import Act, record_act
-from duecare.vault import collection
 from duecare.vault import fields as sealing
 from duecare.vault.decisions import situation_of, standing
 from duecare.vault.entries import about, committed, not_granted, one_line, parts, reasons
@@ -39,6 +38,7 @@ from duecare.vault.models import (
     VaultValue,
     VaultWrap,
 )
+from duecare.vault.succession import follow
 
 if TYPE_CHECKING:
     from duecare.vault.records import Vault
@@ -95,7 +95,7 @@ def open_one(vault: Vault, field: str, subject: str, purpose: str, actor: str, w
         value: Value = b""
         if failed is None:
             try:
-                value = _unseal(vault, row, subject, purpose, vault.slots.key(Slot(row.slot, row.key_id)))
+                value = unseal(vault, row, subject, purpose, vault.slots.key(Slot(row.slot, row.key_id)))
             except Erased as error:
                 failed = error
         if failed is None:
@@ -124,7 +124,7 @@ def open_many(
             refused = None
             found = _set(connection, asked, subjects, condition)
             if stale := [row.subject for row in found if row.key_grant != row.grant_id]:
-                collection.follow(session, purpose, stale)
+                follow(session, purpose, stale)
                 again = _set(connection, asked, subjects, condition)
                 found = [row for row in again if row.key_grant == row.grant_id]
             rows, who = _unseal_all(vault, found, purpose)
@@ -220,7 +220,7 @@ def _one(connection: Connection, field: str, subject: str, purpose: str) -> _Row
         raise UnknownName("subject", subject, [])
     if row.grant_id is not None and row.key_id is not None and row.key_grant != row.grant_id:
         with Session(connection) as session:
-            collection.follow(session, purpose, [subject])
+            follow(session, purpose, [subject])
         row = connection.execute(_ONE, given).one()
     return row
 
@@ -306,13 +306,13 @@ def _unseal_all(
     for row in found:
         key = keys[row.key_id]
         if key is not None:
-            rows.append((row.subject, row.field, _unseal(vault, row, row.subject, purpose, key)))
+            rows.append((row.subject, row.field, unseal(vault, row, row.subject, purpose, key)))
             who[row.subject] = row.salt
     return rows, who
 
 
-def _unseal(vault: Vault, row: _Row, subject: str, purpose: str, slot_key: bytes) -> Value:
-    """The plaintext of one row. It comes to be here and nowhere else."""
+def unseal(vault: Vault, row: _Row, subject: str, purpose: str, slot_key: bytes) -> Value:
+    """The plaintext of one row, which has the columns of ``_SEALED``. It comes to be here and nowhere else."""
     data_key = unwrap_data_key(purpose_key(slot_key, row.key_id, subject, purpose), row.wrapped)
     ciphertext = vault.blobs.get(row.value_id) if row.blob else row.ciphertext
     return sealing.unseal(Context(row.value_id, subject, row.field, row.form), ciphertext, data_key)

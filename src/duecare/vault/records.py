@@ -19,13 +19,15 @@ from duecare.evidence.cosign import RemoteWitness, witnesses
 from duecare.evidence.log import Log
 from duecare.rules.engine import Engine
 from duecare.store.home import Home
-from duecare.vault import collection, erasure, openings
+from duecare.vault import collection, openings, replay
 from duecare.vault.blobs import Blobs
 from duecare.vault.decisions import Decisions
+from duecare.vault.exports import Exports
+from duecare.vault.held import Held, held
 from duecare.vault.index import Index
 from duecare.vault.keys import FileMasterKeys, MasterKeys, Slots
 from duecare.vault.models import VaultKey
-from duecare.vault.openings import Opened
+from duecare.vault.openings import Opened, Opening
 from duecare.vault.places import Place, registered
 
 Value = str | bytes
@@ -52,7 +54,7 @@ class Vault:
         self.decisions = Decisions(engine or Engine.load(home.settings.policies))
         self.log = Log.at(home.path)
         self.witnesses = tuple(witnesses(home.settings) if witnessed_by is None else witnessed_by)
-        self.places: tuple[Place, ...] = tuple(registered() if places is None else places)
+        self.places: tuple[Place, ...] = (Exports(), *(registered() if places is None else places))
         with self.database.session() as session:
             sealed = session.scalar(select(VaultKey.id).limit(1)) is not None
         folder = home.path / "keys"
@@ -60,7 +62,7 @@ class Vault:
         self.blobs = Blobs(home.path / "blobs")
         self.index = Index(self.slots)
         self._purposes: dict[tuple[str, int], Purpose] = {}
-        erasure.finish(self, certify=False)
+        self.recovered = replay.recover(self)
 
     def seal(
         self, session: Session, subject: str, values: Mapping[str, Value], purposes: Sequence[str], actor: str
@@ -123,6 +125,14 @@ class Vault:
                 hint="Ask with find_all, and tell them apart by another field.",
             )
         return found[0] if found else None
+
+    def holds(self, session: Session, subject: str) -> list[Held]:
+        """What is held of a subject, for which purpose, since and until when, and what was erased; no values."""
+        return held(self, session, subject)
+
+    def openings(self, session: Session, subject: str) -> list[Opening]:
+        """Who opened what of a subject, for which purpose, when and why; oldest first."""
+        return openings.openings(session, subject)
 
     def purpose(self, session: Session, name: str, number: int | None = None) -> Purpose:
         """A purpose in a version, or as it is declared now. Versions never change, so that each is read once."""

@@ -1,0 +1,144 @@
+"""Exports: a person's own copy of what is held of them (PIPL art. 45), as a file that expires.
+
+It is the one place where plaintext rests. A manifest beside it, without values, says whose it is, what is in it and
+until when, so that an erasure takes it away too.
+
+The rule of this module: an export is written over and removed with the first of its purposes that is erased, and at the
+latest when it expires.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.orm import Session
+
+from duecare.clock import utc
+from duecare.errors import NotGranted
+from duecare.vault.held import held
+from duecare.vault.keys import shred, sync_folder, write_private
+from duecare.vault.openings import open_many
+from duecare.vault.places import Erasing
+
+if TYPE_CHECKING:
+    from duecare.vault.records import Vault
+
+FORMAT = "duecare-export/1"
+KEPT_DAYS = 7
+"""Days after which an export is removed."""
+
+_MANIFEST = ".manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an export is, without its values. ``file``: its name in the folder; ``sha256``: of the file, in hex."""
+
+    file: str
+    subject: str
+    purposes: tuple[str, ...]
+    made_at: datetime
+    expires_at: datetime
+    sha256: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The manifest as JSON values."""
+        times = {"made_at": self.made_at.isoformat(), "expires_at": self.expires_at.isoformat()}
+        return {**self.__dict__, "purposes": list(self.purposes), **times}
+
+
+def export(vault: Vault, subject: str, actor: str, *, days: int = KEPT_DAYS) -> Path:
+    """Write a person's own copy to ``exports/`` (mode 0600), for ``days``; returns the file.
+
+    Each purpose is opened through the door, with evidence. What is only kept for a legal hold is not in it. Call it
+    outside of any transaction. Raises ``UnknownName``, and ``NotGranted`` where nothing is held that may be opened.
+    """
+    with vault.database.session() as session:
+        fields: dict[str, list[str]] = {}
+        for each in held(vault, session, subject):
+            if each.state == "held":
+                fields.setdefault(each.purpose, []).append(each.field)
+    at, data = vault.clock.now(), dict[str, dict[str, Any]]()
+    for purpose, names in sorted(fields.items()):
+        with suppress(NotGranted):
+            opened = open_many(vault, sorted(set(names)), [subject], purpose, actor, "a copy for the person", "export")
+            data[purpose] = {field: _plain(value) for _, field, value in opened.rows}
+    if not any(data.values()):
+        raise NotGranted(f"Nothing of the subject {subject} may be opened.", hint="duecare held SUBJECT lists what is.")
+    document = {"format": FORMAT, "subject": subject, "made_at": at.isoformat(), "data": data}
+    written = json.dumps(document, ensure_ascii=False, indent=2).encode() + b"\n"
+    name, folder = f"{secrets.token_hex(8)}.json", _folder(vault)
+    expires = at + timedelta(days=days)
+    manifest = Manifest(name, subject, tuple(data), at, expires, sha256(written).hexdigest())
+    folder.mkdir(mode=0o700, exist_ok=True)
+    # The manifest first: a file that a kill leaves without its manifest would be found by no erasure.
+    write_private(folder / f"{name}{_MANIFEST}", json.dumps(manifest.as_json()).encode())
+    write_private(folder / name, written)
+    return folder / name
+
+
+def exports(vault: Vault, subject: str | None = None) -> list[Manifest]:
+    """The exports that are there, of one subject or of all."""
+    return sorted(
+        (each for each in _manifests(_folder(vault)) if subject in (None, each.subject)), key=lambda each: each.made_at
+    )
+
+
+def remove_expired(vault: Vault, at: datetime) -> int:
+    """Remove the exports that have expired; returns how many."""
+    gone = [each for each in exports(vault) if each.expires_at <= utc(at)]
+    for each in gone:
+        _remove(_folder(vault), each)
+    return len(gone)
+
+
+@dataclass(frozen=True)
+class Exports:
+    """The place of the exports: those that hold something of the purpose that is erased."""
+
+    name: str = "exports"
+    in_database: bool = False
+
+    def count(self, erasing: Erasing, session: Session | None) -> Mapping[str, int]:
+        return Counter(each.subject for each in self._found(erasing))
+
+    def erase(self, erasing: Erasing, session: Session | None) -> None:
+        for each in self._found(erasing):
+            _remove(erasing.home.path / "exports", each)
+
+    def _found(self, erasing: Erasing) -> list[Manifest]:
+        subjects = {*erasing.subjects}
+        mine = (each for each in _manifests(erasing.home.path / "exports") if each.subject in subjects)
+        return [each for each in mine if erasing.purpose in each.purposes]
+
+
+def _folder(vault: Vault) -> Path:
+    return vault.home.path / "exports"
+
+
+def _manifests(folder: Path) -> Iterator[Manifest]:
+    for path in folder.glob(f"*{_MANIFEST}"):
+        with suppress(FileNotFoundError):
+            said = json.loads(path.read_text(encoding="utf-8"))
+            times = {name: datetime.fromisoformat(said[name]) for name in ("made_at", "expires_at")}
+            yield Manifest(**{**said, **times, "purposes": tuple(said["purposes"])})
+
+
+def _remove(folder: Path, manifest: Manifest) -> None:
+    shred(folder / manifest.file)
+    (folder / f"{manifest.file}{_MANIFEST}").unlink(missing_ok=True)
+    sync_folder(folder)
+
+
+def _plain(value: str | bytes) -> str:
+    return value if isinstance(value, str) else b64encode(value).decode()

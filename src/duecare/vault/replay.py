@@ -1,0 +1,260 @@
+"""Older copies: what a restored database, log or ``keys/`` brought back is erased again before anything is opened.
+
+The log says which erasures there were, the database and the slots file each count theirs, and a witness remembers how
+long the log was. Whichever of them is older than the others is found out, and made to agree with the newest.
+
+The rule of this module: erased is erased. What one of them knows as erased opens nowhere, whatever the others say.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from duecare.consent import grants, purposes
+from duecare.consent.grants import EndKind
+from duecare.consent.models import GrantRow, SubjectRow
+from duecare.errors import BadInput, KeyLost, UnknownName, UseError, WitnessUnavailable
+from duecare.evidence.certificate import KIND
+from duecare.evidence.checkpoint import Note
+from duecare.evidence.cosign import RemoteWitness
+from duecare.evidence.outbox import EvidenceEntry, LoggedEntry, adopt, read_entries, record
+from duecare.store.database import alone
+from duecare.vault import erasure, rotation
+from duecare.vault.entries import committed, parts
+from duecare.vault.keys import Slot, SlotState
+from duecare.vault.models import KeyState, VaultErasure, VaultIndexKey, VaultKey, VaultMark
+
+if TYPE_CHECKING:
+    from duecare.vault.records import Vault
+
+ADOPT = "evidence:adopt"
+WITNESS_SECONDS = 2.0
+"""How long the opening of a vault waits for a witness."""
+
+_KINDS = ("grant:end", "purpose:end", "erasure:begin", "subject:forget", KIND)
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What was done again: of how many ``erasures`` the database had lost, and how many ``slots`` were destroyed."""
+
+    erasures: int
+    slots: int
+
+
+def recover(vault: Vault) -> Replayed:
+    """Bring database, slots and log together; finish what a kill left. Cheap where there is nothing to do.
+
+    Raises ``EvidenceBroken`` where the log was put back to an older copy: by what the database knows of it, or a
+    witness.
+    """
+    _ask_witnesses(vault)
+    adopt(vault.database, vault.log, vault.clock)
+    done, slots = _replay(vault)
+    erasure.finish(vault, certify=False)
+    slots += _compare(vault)
+    try:
+        rotation.finish(vault)
+    except KeyLost as error:
+        structlog.get_logger().warning("rotation not finished", why=str(error))
+    return Replayed(done, slots)
+
+
+def _ask_witnesses(vault: Vault) -> None:
+    """Have each witness cosign the log as it is: one that has seen a longer one says so."""
+    for each in vault.witnesses:
+        note = Note.parse(vault.log.note())
+        try:
+            RemoteWitness(each.url, each.key, WITNESS_SECONDS).cosign(vault.log, note, vault.log.size)
+        except (WitnessUnavailable, BadInput) as error:
+            # It may be down for a while, or not know us yet: what is held is not made unreachable by that.
+            structlog.get_logger().warning("witness not asked", witness=each.key.name, why=str(error))
+
+
+def _replay(vault: Vault) -> tuple[int, int]:
+    """Do again what the database had lost, and has adopted from the log since."""
+    with vault.database.session() as session:
+        if not _unseen(vault, session):
+            return 0, 0
+    slots = 0
+    with vault.database.session() as session:
+        alone(session, "vault:replay")
+        adopted = _unseen(vault, session)
+        if not adopted:
+            return 0, 0
+        first = min(_body(each)["from_leaf"] for each in adopted)
+        entries = list(read_entries(vault.log, first, _KINDS))
+        slots = vault.slots.erase([slot for entry in entries for slot in _slots(entry)])
+        done = _Again(vault, session).all(entries)
+        session.get_one(VaultMark, 1).adopted = max(each.id for each in adopted)
+        body = {"from_leaf": first, "erasures": done, "slots": slots}
+        record(session, "erasure:replay", f"log:{vault.log.key.name}", body, vault.clock.now())
+    return done, slots
+
+
+def _unseen(vault: Vault, session: Session) -> list[EvidenceEntry]:
+    mark = session.get_one(VaultMark, 1)
+    about = (EvidenceEntry.subject == f"log:{vault.log.key.name}") & (EvidenceEntry.kind == ADOPT)
+    return list(session.scalars(select(EvidenceEntry).where(about, EvidenceEntry.id > mark.adopted)))
+
+
+def _body(row: EvidenceEntry) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(row.body)
+    return body
+
+
+def _slots(entry: LoggedEntry) -> Iterator[Slot]:
+    if entry.kind == "erasure:begin":
+        for each in entry.body["keys"]:
+            yield Slot(each["slot"], each["key"])
+
+
+class _Again:
+    """The acts of the log, done again on a database that had lost them. Done already, nothing happens."""
+
+    def __init__(self, vault: Vault, session: Session) -> None:
+        self._vault, self._session, self._at = vault, session, vault.clock.now()
+        self._subjects: dict[str, str] | None = None
+
+    def all(self, entries: Sequence[LoggedEntry]) -> int:
+        """Returns how many erasures were done again."""
+        before = self._session.scalar(select(func.count()).select_from(VaultErasure)) or 0
+        for entry in entries:
+            {
+                "grant:end": self._end,
+                "purpose:end": self._end_purpose,
+                "erasure:begin": self._begin,
+                "subject:forget": self._forget,
+                KIND: self._complete,
+            }[entry.kind](entry)
+        return (self._session.scalar(select(func.count()).select_from(VaultErasure)) or 0) - before
+
+    def _end(self, entry: LoggedEntry) -> None:
+        body = entry.body
+        if body["kind"] == EndKind.SUPERSEDED:
+            return  # the newer grant is lost; the one that the person gave before stands
+        which = GrantRow.ended_at.is_(None) & (GrantRow.purpose == body["purpose"])
+        if "up_to" in body:
+            which &= GrantRow.id <= body["up_to"]
+        else:
+            which &= GrantRow.id.in_(body.get("grants") or [body["grant"]])
+        subjects = list(self._session.scalars(select(GrantRow.subject).where(which)))
+        if "subject" in body:
+            subjects = [each for each in subjects if self._of(body["subject"]) == each]
+        if subjects:
+            grants.end_all(
+                self._session, body["purpose"], body["kind"], reason=body["reason"], at=self._at, how=body["how"],
+                screen=body["screen"], subjects=subjects,
+            )  # fmt: skip
+
+    def _end_purpose(self, entry: LoggedEntry) -> None:
+        with suppress(UnknownName):
+            purposes.end(self._session, entry.body["purpose"], reason=entry.body["reason"], at=self._at)
+
+    def _begin(self, entry: LoggedEntry) -> None:
+        body = entry.body
+        for part in parts([each["key"] for each in body["keys"]]):
+            live = VaultKey.id.in_(part) & (VaultKey.state == KeyState.LIVE)
+            marked = {"state": KeyState.ERASING.value, "act": body["act"]}
+            self._session.execute(
+                update(VaultKey).where(live).values(marked).execution_options(synchronize_session=False)
+            )
+        marked_now = (VaultKey.act == body["act"]) & (VaultKey.state == KeyState.ERASING)
+        listed = select(VaultErasure.subject).where(VaultErasure.act == body["act"])
+        fresh = self._session.scalars(select(VaultKey.subject).where(marked_now, VaultKey.subject.not_in(listed))).all()
+        if fresh:
+            self._end_standing(body["purpose"], body["reason"], fresh)
+            row = {name: body[name] for name in ("act", "purpose", "reason", "article")}
+            erasure.take(self._vault, self._session, {**row, "note": "", "begun_at": entry.at}, (), self._at)
+
+    def _complete(self, entry: LoggedEntry) -> None:
+        body = entry.body
+        noted = {"entry": entry.id, "erased_at": entry.at}
+        row = self._session.get(VaultErasure, body["certificate"])
+        if row is None:
+            # There was no key in this copy, but there may be more of the person than what was sealed.
+            subject = self._of(body["subject"])
+            if subject is None:
+                return
+            self._end_standing(body["purpose"], body["reason"], [subject])
+            fixed = {name: body[name] for name in ("purpose", "reason", "article")}
+            act = secrets.token_hex(16)
+            whole = {**fixed, "act": act, "note": "", "begun_at": entry.at}
+            erasure.take(self._vault, self._session, whole, [subject], self._at, body["certificate"])
+        fresh = (VaultErasure.id == body["certificate"]) & VaultErasure.entry.is_(None)
+        self._session.execute(
+            update(VaultErasure).where(fresh).values(noted).execution_options(synchronize_session=False)
+        )
+
+    def _forget(self, entry: LoggedEntry) -> None:
+        subject = self._of(entry.body["subject"])
+        if subject is not None:
+            with suppress(UseError):
+                erasure.forget(self._session, subject, self._at)
+
+    def _end_standing(self, purpose: str, reason: str, subjects: Sequence[str]) -> None:
+        kind = erasure.END[reason]
+        grants.end_all(self._session, purpose, kind, reason="replayed from the log", at=self._at, subjects=subjects)
+
+    def _of(self, commitment: str) -> str | None:
+        """The subject of a commitment, if they are in this copy."""
+        if self._subjects is None:
+            rows = self._session.execute(select(SubjectRow.id, SubjectRow.salt).where(SubjectRow.salt.is_not(None)))
+            self._subjects = {committed(row.id, row.salt or ""): row.id for row in rows}
+        return self._subjects.get(commitment)
+
+
+def _compare(vault: Vault) -> int:
+    """Bring the slots file and the database together where one of them has missed erasures; slots destroyed again."""
+    with vault.database.session() as session:
+        known = session.get_one(VaultMark, 1).erasures
+    counted = vault.slots.erasures
+    if counted == known:
+        return 0
+    destroyed = 0
+    if counted < known:
+        with vault.database.session() as session:
+            slots = [
+                Slot(row.slot, row.id)
+                for table in (VaultKey, VaultIndexKey)
+                for row in session.execute(select(table.slot, table.id).where(table.state == KeyState.ERASED))
+            ]
+        destroyed = vault.slots.erase(slots)
+        vault.slots.count_erasures(known)
+    else:
+        _take_destroyed(vault, counted)
+    return destroyed
+
+
+def _take_destroyed(vault: Vault, counted: int) -> None:
+    """Erase in the database what has lost its slot: erasures that neither it nor the log remember."""
+    erased = {key for key, state in vault.slots.states() if state is SlotState.ERASED}
+    at = vault.clock.now()
+    with vault.database.session() as session:
+        alone(session, "vault:replay")
+        live = select(VaultKey.id, VaultKey.subject, VaultKey.purpose).where(VaultKey.state == KeyState.LIVE)
+        found: dict[str, list[str]] = {}
+        for row in session.execute(live):
+            if row.id in erased:
+                found.setdefault(row.purpose, []).append(row.subject)
+        for purpose, subjects in found.items():
+            grants.end_all(session, purpose, EndKind.REQUEST, reason=_FOUND, at=at, subjects=subjects)
+            erasure.begin(vault, session, purpose, subjects, "request", note=_FOUND, at=at, despite_holds=True)
+    erasure.finish(vault, certify=False)
+    with vault.database.session() as session:
+        mark = session.get_one(VaultMark, 1)
+        mark.erasures = max(mark.erasures, counted)
+        total = mark.erasures
+    vault.slots.count_erasures(total)
+
+
+_FOUND = "its key had been destroyed before this copy of the database was put back"
