@@ -5,14 +5,19 @@ from __future__ import annotations
 import typer
 
 from duecare.cli import cases, company, demo, ingest, sources, witness
+from duecare.cli.backup import backup, restore
 from duecare.cli.consent import consent
 from duecare.cli.correct import correct
 from duecare.cli.deliver import deliver
 from duecare.cli.digest import digest
+from duecare.cli.erase import erase
+from duecare.cli.held import held
+from duecare.cli.keys import keys
 from duecare.cli.notices import notices
 from duecare.cli.policies import policies
 from duecare.cli.proof import proof
 from duecare.cli.receipt import receipt
+from duecare.cli.retention import retention
 from duecare.cli.screen import screen
 from duecare.cli.verify import verify
 from duecare.cli.watch import watch
@@ -43,6 +48,12 @@ for name, command in (
     ("consent", consent),
     ("notices", notices),
     ("receipt", receipt),
+    ("held", held),
+    ("erase", erase),
+    ("retention", retention),
+    ("keys", keys),
+    ("backup", backup),
+    ("restore", restore),
     ("proof", proof),
     ("verify", verify),
     ("witness", witness.app),

@@ -21,12 +21,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from duecare.clock import utc
+from duecare.consent.subjects import subject as known_subject
 from duecare.errors import NotGranted
-from duecare.vault.held import held
 from duecare.vault.keys import shred, sync_folder, write_private
+from duecare.vault.models import KeyState, VaultKey, VaultWrap
 from duecare.vault.openings import open_many
 from duecare.vault.places import Erasing
 
@@ -63,15 +65,16 @@ def export(vault: Vault, subject: str, actor: str, *, days: int = KEPT_DAYS) -> 
     Each purpose is opened through the door, with evidence. What is only kept for a legal hold is not in it. Call it
     outside of any transaction. Raises ``UnknownName``, and ``NotGranted`` where nothing is held that may be opened.
     """
+    fields: dict[str, list[str]] = {}
     with vault.database.session() as session:
-        fields: dict[str, list[str]] = {}
-        for each in held(vault, session, subject):
-            if each.state == "held":
-                fields.setdefault(each.purpose, []).append(each.field)
+        known_subject(session, subject)
+        asked = select(VaultKey.purpose, VaultWrap.field).join(VaultWrap, VaultWrap.key_id == VaultKey.id)
+        for row in session.execute(asked.where(VaultKey.subject == subject, VaultKey.state == KeyState.LIVE)):
+            fields.setdefault(row.purpose, []).append(row.field)
     at, data = vault.clock.now(), dict[str, dict[str, Any]]()
     for purpose, names in sorted(fields.items()):
         with suppress(NotGranted):
-            opened = open_many(vault, sorted(set(names)), [subject], purpose, actor, "a copy for the person", "export")
+            opened = open_many(vault, sorted(names), [subject], purpose, actor, "a copy for the person", "export")
             data[purpose] = {field: _plain(value) for _, field, value in opened.rows}
     if not any(data.values()):
         raise NotGranted(f"Nothing of the subject {subject} may be opened.", hint="duecare held SUBJECT lists what is.")

@@ -19,7 +19,7 @@ from duecare.evidence.outbox import record
 from duecare.store.database import alone
 from duecare.vault.erasure import mark_done
 from duecare.vault.index import look_up
-from duecare.vault.keys import Slot
+from duecare.vault.keys import Slot, SlotState
 from duecare.vault.models import KeyState, VaultIndexKey, VaultKey, VaultLookup, VaultValue, VaultWrap
 from duecare.vault.openings import unseal
 
@@ -36,6 +36,36 @@ class Rotated:
     master: int
     index: int
     lookups: int
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The generations in use; how many keys of people are live, erased, and ``missing`` from ``keys/``; how many slots
+    are ``unused``, because what they were made for never committed."""
+
+    master: int
+    index: int
+    live: int
+    erased: int
+    missing: int
+    unused: int
+
+
+def inventory(vault: Vault) -> Inventory:
+    """Count the keys in the database and in the slots, and compare the two."""
+    with vault.database.session() as session:
+        rows = session.execute(select(VaultKey.id, VaultKey.state)).all()
+        indexes = {row.id: row.generation for row in _live(session)}
+    there = {key for key, state in vault.slots.states() if state is SlotState.LIVE}
+    live = {row.id for row in rows if row.state == KeyState.LIVE}
+    return Inventory(
+        master=vault.slots.generation,
+        index=max(indexes.values(), default=0),
+        live=len(live),
+        erased=sum(row.state == KeyState.ERASED for row in rows),
+        missing=len((live | set(indexes)) - there),
+        unused=len(there - live - set(indexes)),
+    )
 
 
 def rotate(vault: Vault) -> Rotated:
