@@ -79,6 +79,10 @@ class Settings(BaseSettings):
     controller_jurisdiction: str = Field(default="CN", description="Country whose law holds, as two letters.")
     storage_places: list[str] = Field(default=["CN"], description="Countries where personal data is stored.")
 
+    gate_list_hours: int = Field(
+        default=24, gt=0, description="Hours for which a gate may decide by its list while the centre is unreachable."
+    )
+
     @field_validator("home")
     @classmethod
     def _expand(cls, home: Path) -> Path:

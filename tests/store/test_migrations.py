@@ -15,6 +15,7 @@ import duecare.consent.models
 import duecare.evidence.outbox
 import duecare.radar.models
 import duecare.registers.models
+import duecare.systems.passes.models
 import duecare.vault.models  # noqa: F401  (the models register themselves with Base)
 from duecare.store.database import _MIGRATIONS, Base, Database
 

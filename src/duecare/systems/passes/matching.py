@@ -93,6 +93,15 @@ class Template:
         return f"Template({self.kind.name})"
 
 
+def kind_of(data: bytes) -> Kind:
+    """The kind that the bytes of a template say. Raises ``BadInput``."""
+    if len(data) < _HEAD.size or data[:3] != _MAGIC or data[4] not in _BY_CODE:
+        raise BadInput(
+            "This is not a template.", hint=f"It begins with the bytes {(_MAGIC + bytes([VERSION])).hex(' ')}."
+        )
+    return _BY_CODE[data[4]]
+
+
 def similarity(one: Template, other: Template) -> float:
     """The cosine of the angle between two templates, from -1 to 1. Raises ``BadInput`` where their kinds differ."""
     if one.kind is not other.kind:

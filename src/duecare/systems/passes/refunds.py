@@ -10,11 +10,25 @@ The rule of this module: a refund is never more than was paid, and never grows w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 
-from duecare.errors import BadInput
+from sqlalchemy.orm import Session
+
+from duecare.consent import notices, subjects
+from duecare.consent import purposes as declared
+from duecare.errors import BadInput, UseError
+from duecare.evidence.outbox import record
+from duecare.systems.passes import holders, messages
+from duecare.systems.passes.holders import Held
+from duecare.systems.passes.messages import Text
+from duecare.systems.passes.methods import method
+from duecare.systems.passes.models import PaidBack
+from duecare.systems.passes.park import Park, day_of
+from duecare.systems.passes.purposes import EXPIRED, NOTICE
+from duecare.vault import retention
 
 
 @dataclass(frozen=True)
@@ -43,3 +57,85 @@ def pro_rata(price: Decimal, first: date, last: date, on: date) -> Refund:
     left = max(0, (last - on).days)
     amount = (price * left / days).quantize(Decimal(1), ROUND_HALF_UP)
     return Refund(min(amount, price), left, days, price)
+
+
+def entitled(session: Session, held: Held) -> bool:
+    """Whether a refund is owed: the way in that was agreed has ended, and the holder accepted no newer notice."""
+    agreed = method(held.holder.method)
+    if held.holder.left_on is not None or not agreed.purpose:
+        return False
+    bound = notices.binding(session, str(held.holder.subject), NOTICE)
+    ended = declared.purpose(session, agreed.purpose).ended_at is not None
+    return ended and bound is not None and bound < notices.version(session, NOTICE).number
+
+
+def quote(session: Session, pass_id: str, readers: Sequence[str], on: date) -> Refund:
+    """What would be paid back if these holders of a pass left it ``on`` a day. Raises ``UnknownName``, ``UseError``."""
+    leaving, shared = _leaving(session, pass_id, readers), holders.of_pass(session, pass_id)
+    paid = [each for each in shared if each.holder.left_on is None]
+    period = shared[0].period
+    return pro_rata(period.price * len(leaving) / len(paid), period.first, period.last, on)
+
+
+def pay_back(
+    park: Park, pass_id: str, readers: Sequence[str], *, reason: str, actor: str, goodwill: bool = False
+) -> Refund:
+    """Refund these holders of a pass today, pro rata; the pass opens no gate for them any more.
+
+    Owed is it to those who did not accept a change where the way agreed with them has ended; to others it is paid with
+    ``goodwill`` alone. Raises ``UnknownName``, ``BadInput`` without a reason, ``UseError`` where nothing is owed.
+    """
+    if not reason.strip():
+        raise BadInput("A refund has no reason.", hint="Say why it is paid; it is kept.")
+    at = park.now()
+    on = day_of(at)
+    with park.home.database.session() as session:
+        leaving = _leaving(session, pass_id, readers)
+        if not goodwill and not all(entitled(session, each) for each in leaving):
+            raise UseError(
+                "No refund is owed: the way in that was agreed is open, or the change was accepted.",
+                hint="Pay it as goodwill, or let the holder enter as agreed.",
+            )
+        refund = quote(session, pass_id, readers, on)
+        session.add(
+            PaidBack(
+                pass_id=pass_id, persons=len(leaving), price=refund.price, days_left=refund.days_left,
+                days=refund.days, amount=refund.amount, reason=reason, on=on, at=at,
+            )
+        )  # fmt: skip
+        for each in leaving:
+            each.holder.left_on = on
+            retention.event(session, str(each.holder.subject), EXPIRED, on, ref=pass_id, at=at)
+        messages.queue(session, list(readers), _told(refund), at)
+        body = {
+            "holders": [subjects.commitment(session, each) for each in readers],
+            "amount": str(refund.amount),
+            "price": str(refund.price),
+            "days_left": refund.days_left,
+            "days": refund.days,
+            "reason": reason,
+            "by": actor,
+        }
+        record(session, "pass:refund", f"pass:{pass_id}", body, at)
+    return refund
+
+
+def _leaving(session: Session, pass_id: str, readers: Sequence[str]) -> list[Held]:
+    by_name = {each.holder.subject: each for each in holders.of_pass(session, pass_id)}
+    wrong = [each for each in readers if each not in by_name or by_name[each].holder.left_on is not None]
+    if wrong or not readers or len(set(readers)) < len(readers):
+        raise UseError(
+            f"The pass {pass_id} is not held by those who are to be refunded, or they were.",
+            hint="Name holders of this pass who were not refunded, each once.",
+        )
+    return [by_name[each] for each in readers]
+
+
+def _told(refund: Refund) -> Text:
+    return Text(
+        "refund",
+        "年卡退款",
+        f"您的年卡已按剩余 {refund.days_left} 天 (共 {refund.days} 天) 退款 {refund.amount} 元。",
+        "Refund of your pass",
+        f"Of the {refund.days} days of your pass {refund.days_left} were left: {refund.amount} yuan are refunded.",
+    )

@@ -1,0 +1,78 @@
+"""At the pass centre: the photo for the pass, and biometrics for those who choose them.
+
+The rule of this module: each is agreed to by itself, at the moment when it is taken, for the one purpose that it
+serves; a photo becomes no template.
+"""
+
+from __future__ import annotations
+
+from duecare.consent import grants, notices, subjects
+from duecare.errors import BadInput, UseError
+from duecare.evidence.outbox import record
+from duecare.systems.passes import holders, matching, offers
+from duecare.systems.passes.matching import Template
+from duecare.systems.passes.methods import CARD_ID_CARD, method
+from duecare.systems.passes.park import Park
+from duecare.systems.passes.purposes import NOTICE, PHOTO
+
+MAX_PHOTO = 4 << 20
+"""Bytes of a photo."""
+
+
+def take_photo(park: Park, subject: str, photo: bytes, *, screen: str, actor: str, how: str = "at the counter") -> None:
+    """Keep a photo for the pass, with the consent of its own that is given with it.
+
+    Raises ``BadInput``, ``Forbidden`` naming the holding.
+    """
+    if not 0 < len(photo) <= MAX_PHOTO:
+        raise BadInput(f"The photo has {len(photo)} bytes.", hint=f"It has at most {MAX_PHOTO}.")
+    at = park.now()
+    with park.home.database.session() as session:
+        version = notices.version(session, NOTICE, at=at).number
+        grants.give(
+            session, park.engine, subject, [PHOTO], notice=NOTICE, version=version, how=how, screen=screen, at=at
+        )
+        park.vault.seal(session, subject, {"photo": photo}, [PHOTO], actor)
+
+
+def enrol(
+    park: Park, subject: str, way: str, template: bytes, *, screen: str, actor: str, how: str = "at the counter"
+) -> None:
+    """Take the template of a holder who chooses to enter in this way, with the separate consent that is given with it.
+
+    From then on it is the way in that is agreed with them, beside card and ID card. Raises ``BadInput``, ``UseError``
+    where the notice that binds them does not speak of it, ``Forbidden`` naming the holding.
+    """
+    chosen = method(way)
+    if not chosen.biometric:
+        raise BadInput(f"{way} takes no template.", hint=f"{CARD_ID_CARD.name} needs no enrolment.")
+    Template.parse(template, matching.KINDS[chosen.shows])
+    at = park.now()
+    with park.home.database.session() as session:
+        held = holders.by_subject(session, subject)
+        offers.choose(session, park.engine, held.product, way)
+        newest = notices.version(session, NOTICE, at=at)
+        bound = notices.binding(session, subject, NOTICE, at)
+        if bound != newest.number:
+            raise UseError(
+                f"Version {newest.number} of the notice does not bind this holder, who agreed to version {bound}.",
+                hint="Show it; once they have accepted it, enrol.",
+            )
+        grants.give(
+            session, park.engine, subject, [chosen.purpose], notice=NOTICE, version=newest.number, how=how,
+            screen=screen, at=at,
+        )  # fmt: skip
+        park.vault.seal(session, subject, {chosen.field: template}, [chosen.purpose], actor)
+        before, held.holder.method = held.holder.method, way
+        body = {"holder": subjects.commitment(session, subject), "from": before, "to": way, "by": actor}
+        record(session, "pass:method", f"pass:{held.sold.id}", body, at)
+
+
+def leave_biometrics(park: Park, subject: str, *, actor: str) -> None:
+    """The holder enters with card and ID card from now on. What they agreed to before is withdrawn elsewhere."""
+    at = park.now()
+    with park.home.database.session() as session:
+        held = holders.by_subject(session, subject)
+        before, held.holder.method = held.holder.method, CARD_ID_CARD.name
+        body = {"holder": subjects.commitment(session, subject), "from": before, "to": CARD_ID_CARD.name, "by": actor}
+        record(session, "pass:method", f"pass:{held.sold.id}", body, at)

@@ -1,0 +1,112 @@
+"""Finding a holder: by card, by subject, by the ID card in their hand; and how their pass stands.
+
+The rule of this module: a person is found by an exact number that they show, through the vault's blind index, and that
+leaves evidence like every other opening.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from duecare.errors import UnknownName, UseError
+from duecare.systems.passes.cards import card_number, digest, id_card_number
+from duecare.systems.passes.models import Card, Holder, Pass, Period
+from duecare.systems.passes.park import Park
+from duecare.systems.passes.products import Product, product
+from duecare.systems.passes.purposes import CONTRACT
+
+
+@dataclass(frozen=True)
+class Held:
+    """A holder with their pass and its latest period."""
+
+    holder: Holder
+    sold: Pass
+    period: Period
+
+    @property
+    def product(self) -> Product:
+        """What was sold."""
+        return product(self.sold.product)
+
+    def fault(self, day: date) -> str:
+        """Why the pass opens no gate on ``day``, as the id of a word of a gate; empty if it is valid."""
+        if self.holder.left_on is not None and day >= self.holder.left_on:
+            return "gate.refunded"
+        if day < self.period.first:
+            return "gate.not_yet_valid"
+        return "gate.expired" if day > self.period.last else ""
+
+
+def by_card(session: Session, card: str) -> tuple[Card, Held] | None:
+    """The card of a digest, with its holder."""
+    row = session.get(Card, card)
+    if row is None:
+        return None
+    return row, held(session, row.holder_id)
+
+
+def held(session: Session, holder_id: int) -> Held:
+    """The holder of an id. Raises ``UnknownName``."""
+    holder = session.get(Holder, holder_id)
+    if holder is None:
+        raise UnknownName("holder", str(holder_id), [])
+    return _held(session, holder)
+
+
+def by_subject(session: Session, subject: str) -> Held:
+    """The holder who is ``subject``. Raises ``UnknownName``."""
+    holder = session.scalar(select(Holder).where(Holder.subject == subject))
+    if holder is None:
+        raise UnknownName("holder", subject, [])
+    return _held(session, holder)
+
+
+def of_pass(session: Session, pass_id: str) -> list[Held]:
+    """All who share a pass. Raises ``UnknownName``."""
+    found = session.scalars(select(Holder).where(Holder.pass_id == pass_id).order_by(Holder.id)).all()
+    if not found:
+        raise UnknownName("pass", pass_id, [])
+    return [_held(session, holder) for holder in found]
+
+
+def identify(park: Park, id_number: str, actor: str, *, pass_id: str = "") -> str:
+    """The subject whose ID card is shown, of several passes the one called ``pass_id``.
+
+    Raises ``BadInput``; ``UseError`` where nobody is found, or several and no pass is named. Neither repeats the
+    number.
+    """
+    found = park.vault.find_all("id_number", id_card_number(id_number), CONTRACT, actor)
+    with park.home.database.session() as session:
+        rows = session.scalars(select(Holder).where(Holder.subject.in_(found)).order_by(Holder.id)).all()
+        mine = [row for row in rows if row.pass_id == pass_id or not pass_id]
+    if not mine:
+        raise UseError("No pass is held by the person with this ID card.", hint="Read the ID card again.")
+    if len(mine) > 1:
+        names = ", ".join(row.pass_id for row in mine)
+        raise UseError("The person with this ID card holds several passes.", hint=f"Name one of them: {names}.")
+    return str(mine[0].subject)
+
+
+def authenticate(park: Park, card: str, id_number: str, actor: str) -> str:
+    """The subject who shows a card and the ID card that belongs to it. Raises ``UseError`` that does not say which of
+    the two is wrong, ``BadInput`` where either cannot be read."""
+    shown, number = digest(card_number(card)), id_card_number(id_number)
+    with park.home.database.session() as session:
+        found = by_card(session, shown)
+        subject = found[1].holder.subject if found and found[0].lost_at is None else None
+    if subject is None or subject not in park.vault.find_all("id_number", number, CONTRACT, actor):
+        raise UseError("This card and this ID card do not belong together.", hint="Ask at the pass centre.")
+    return subject
+
+
+def _held(session: Session, holder: Holder) -> Held:
+    sold = session.get_one(Pass, holder.pass_id)
+    period = session.scalars(
+        select(Period).where(Period.pass_id == holder.pass_id).order_by(Period.number.desc()).limit(1)
+    ).one()
+    return Held(holder, sold, period)

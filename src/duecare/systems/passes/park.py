@@ -1,0 +1,50 @@
+"""The park: one home with its vault and its rules, and what day it is there.
+
+The rule of this module: everything the pass system does to a person's data goes through this one vault.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+from duecare.clock import BEIJING
+from duecare.rules.engine import Engine
+from duecare.store.home import Home
+
+if TYPE_CHECKING:
+    from duecare.vault.records import Vault
+
+SERVICE = "service:passes"
+"""Who acts where nobody in particular does."""
+
+
+@dataclass(frozen=True)
+class Park:
+    """An opened home with the vault over it and the engine of its rules."""
+
+    home: Home
+    vault: Vault
+    engine: Engine
+
+    @classmethod
+    def open(cls, home: Home, engine: Engine | None = None) -> Park:
+        """The park in ``home``. ``engine``: the holdings and the operator's policies, by default."""
+        from duecare.vault.records import Vault
+
+        chosen = engine or Engine.load(home.settings.policies)
+        return cls(home, Vault(home, chosen), chosen)
+
+    def now(self) -> datetime:
+        """The time, in UTC."""
+        return self.home.clock.now()
+
+    def today(self) -> date:
+        """The day in the park."""
+        return day_of(self.now())
+
+
+def day_of(at: datetime) -> date:
+    """The day in the park at ``at``."""
+    return at.astimezone(BEIJING).date()

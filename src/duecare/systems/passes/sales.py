@@ -1,0 +1,284 @@
+"""Selling tickets and passes, renewing them, and replacing cards.
+
+The rule of this module: a pass is sold under the notice in force, for the two purposes that it cannot do without, and
+nothing else is agreed to by buying; biometrics are asked for later, alone (``enrolment``).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from duecare.clock import utc
+from duecare.consent import grants, notices, subjects
+from duecare.consent.purposes import Retention
+from duecare.errors import BadInput, UseError
+from duecare.evidence.outbox import record
+from duecare.radar.channels.channel import channel_class
+from duecare.systems.passes import holders, offers
+from duecare.systems.passes.cards import digest, draw, entry_code, id_card_number
+from duecare.systems.passes.holders import Held
+from duecare.systems.passes.methods import CARD_ID_CARD, TICKET
+from duecare.systems.passes.models import Card, Holder, Pass, Period
+from duecare.systems.passes.park import Park
+from duecare.systems.passes.products import Product, Way, product
+from duecare.systems.passes.purposes import AT_SALE, CONTRACT, ENTRY, EXPIRED, MAIL, NOTICE, entry_methods
+from duecare.vault import retention
+
+
+@dataclass(frozen=True)
+class Buyer:
+    """What a holder gives at the counter. ``method``: the way in that they choose. ``mail`` may be left out."""
+
+    name: str
+    id_number: str
+    phone: str
+    method: str = CARD_ID_CARD.name
+    mail: str = ""
+
+    def __repr__(self) -> str:
+        return f"Buyer(method={self.method!r})"
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A card that was issued: ``card`` is its number, which is known here and now and never again."""
+
+    subject: str
+    method: str
+    card: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Sold:
+    """What was sold: the price in yuan, first and last day, the cards."""
+
+    pass_id: str
+    product: str
+    year: int
+    price: Decimal
+    first: date
+    last: date
+    cards: tuple[Issued, ...]
+
+
+def sell(
+    park: Park,
+    name: str,
+    buyers: Sequence[Buyer] = (),
+    *,
+    screen: str,
+    actor: str,
+    how: str = "signed at the pass centre",
+    language: str = "zh",
+) -> Sold:
+    """Sell the product called ``name``, valid from today. A ticket has no buyers: it names nobody.
+
+    All is recorded or nothing. Raises ``UnknownName``, ``BadInput``, ``Forbidden`` naming the holding.
+    """
+    bought = product(name)
+    if len(buyers) != (bought.persons if bought.named else 0):
+        raise BadInput(
+            f"{bought.name} is for {bought.persons} persons{'' if bought.named else ', none of them named'}; "
+            f"{len(buyers)} were given.",
+            hint="Name each who will hold it." if bought.named else "Sell it without names.",
+        )
+    given = [_checked(buyer) for buyer in buyers]
+    at, first = park.now(), park.today()
+    with park.home.database.session() as session:
+        ways = [_chosen(session, park, bought, each.method) for each in given or [_NOBODY]]
+        way = max(ways, key=lambda each: each.price)
+        last = min(bought.last_day(first, each.method) for each in ways)
+        sold = Pass(id=secrets.token_hex(16), product=name, sold_at=at, screen=screen)
+        session.add(sold)
+        session.flush()
+        price = bought.price(way.method)
+        _add_period(session, park, sold.id, 1, 1, first, last, price, way.method)
+        cards = [_issue(session, park, sold.id, last, each, how, screen, actor, language) for each in given]
+        if not bought.named:
+            cards = [_ticket(session, park, sold.id)]
+        body = {
+            "product": name,
+            "price": str(price),
+            "first": first.isoformat(),
+            "last": last.isoformat(),
+            "methods": [each.method for each in cards],
+            "holders": [subjects.commitment(session, each.subject) for each in cards if each.subject],
+            "by": actor,
+        }
+        record(session, "pass:sell", f"pass:{sold.id}", body, at)
+    return Sold(sold.id, name, 1, price, first, last, tuple(cards))
+
+
+def renew(park: Park, pass_id: str, *, screen: str, actor: str) -> Sold:
+    """Add the next year to a pass: from the day after its last, or from today where that has passed.
+
+    Within the window after its last day the row of years goes on, with its discounts. A way in that is no longer on
+    sale gives way to card and ID card. Raises ``UnknownName``; ``UseError`` where the pass can no longer be renewed.
+    """
+    at, today = park.now(), park.today()
+    with park.home.database.session() as session:
+        shared = [each for each in holders.of_pass(session, pass_id) if each.holder.left_on is None]
+        if not shared:
+            raise UseError(f"The pass {pass_id} was refunded.", hint="Sell a new one.")
+        period, bought = shared[0].period, shared[0].product
+        _renewable(bought, period, today)
+        kept = {way.method for way in offers.standing(session, bought)}
+        for each in shared:
+            if each.holder.method not in kept:
+                each.holder.method = CARD_ID_CARD.name
+        ways = [_chosen(session, park, bought, each.holder.method) for each in shared]
+        way = max(ways, key=lambda each: each.price)
+        year, first = period.year + 1, max(period.last + timedelta(days=1), today)
+        last = min(bought.last_day(first, each.method) for each in ways)
+        price = (bought.price(way.method, year) * len(shared) / bought.persons).quantize(Decimal("0.01"))
+        _add_period(session, park, pass_id, period.number + 1, year, first, last, price, way.method)
+        for each in shared:
+            retention.event(session, str(each.holder.subject), EXPIRED, last, ref=pass_id, at=at)
+        body = {
+            "product": bought.name,
+            "year": year,
+            "price": str(price),
+            "first": first.isoformat(),
+            "last": last.isoformat(),
+            "by": actor,
+            "screen": screen,
+        }
+        record(session, "pass:renew", f"pass:{pass_id}", body, at)
+        cards = tuple(Issued(str(each.holder.subject), each.holder.method, "") for each in shared)
+    return Sold(pass_id, bought.name, year, price, first, last, cards)
+
+
+def report_lost(park: Park, subject: str, *, actor: str) -> int:
+    """The cards of a holder open nothing from now on; how many they were. Raises ``UnknownName``."""
+    with park.home.database.session() as session:
+        return _lose(session, holders.by_subject(session, subject), actor, park)
+
+
+def replace_card(park: Park, id_number: str, *, actor: str, pass_id: str = "") -> Issued:
+    """A new card for the holder whose ID card is shown; those that they had open nothing any more.
+
+    Raises ``UseError`` where nobody is found, ``Forbidden`` where nothing may be kept of them any more.
+    """
+    subject = holders.identify(park, id_number, actor, pass_id=pass_id)
+    number = draw()
+    with park.home.database.session() as session:
+        found = holders.by_subject(session, subject)
+        _lose(session, found, actor, park)
+        code = entry_code(number, id_card_number(id_number))
+        park.vault.seal(session, subject, {"entry_code": code}, [ENTRY], actor)
+        session.add(Card(digest=digest(number), holder_id=found.holder.id, issued_at=park.now(), lost_at=None))
+        record(session, "card:issue", f"pass:{found.sold.id}", {**_who(session, subject), "by": actor}, park.now())
+    return Issued(subject, found.holder.method, number)
+
+
+_NOBODY = Buyer("", "", "", TICKET.name)
+
+
+def _checked(buyer: Buyer) -> Buyer:
+    """The buyer as they are kept. Raises ``BadInput``."""
+    name, mail = buyer.name.strip(), buyer.mail.strip()
+    if not name:
+        raise BadInput("A holder has no name.", hint="The pass is in a person's name.")
+    phone, _ = channel_class("sms").check(buyer.phone, "")
+    if mail:
+        mail, _ = channel_class("mail").check(mail, "")
+    return Buyer(name, id_card_number(buyer.id_number), phone, buyer.method, mail)
+
+
+def _chosen(session: Session, park: Park, bought: Product, name: str) -> Way:
+    """The way in, if it is on sale and the notice in force speaks of it."""
+    way = offers.choose(session, park.engine, bought, name).way
+    if bought.named:
+        terms = entry_methods(notices.version(session, NOTICE, at=park.now()).notice)
+        if name not in terms:
+            raise BadInput(
+                f"The notice in force does not speak of {name}.", hint=f"Its ways in are {', '.join(terms)}."
+            )
+    return way
+
+
+def _issue(
+    session: Session,
+    park: Park,
+    pass_id: str,
+    last: date,
+    buyer: Buyer,
+    how: str,
+    screen: str,
+    actor: str,
+    language: str,
+) -> Issued:
+    at, number = park.now(), draw()
+    subject = subjects.add(session, at)
+    version = notices.version(session, NOTICE, at=at).number
+    asked = {"notice": NOTICE, "version": version, "how": how, "screen": screen, "at": at, "language": language}
+    grants.give(session, park.engine, subject, AT_SALE, **asked)  # type: ignore[arg-type]
+    known = {"name": buyer.name, "id_number": buyer.id_number, "phone": buyer.phone}
+    park.vault.seal(session, subject, known, [CONTRACT], actor)
+    park.vault.seal(session, subject, {"entry_code": entry_code(number, buyer.id_number)}, [ENTRY], actor)
+    if buyer.mail:
+        grants.give(session, park.engine, subject, [MAIL], **asked)  # type: ignore[arg-type]
+        park.vault.seal(session, subject, {"mail": buyer.mail}, [MAIL], actor)
+    holder = Holder(pass_id=pass_id, subject=subject, method=buyer.method, left_on=None)
+    session.add(holder)
+    session.flush()
+    session.add(Card(digest=digest(number), holder_id=holder.id, issued_at=utc(at), lost_at=None))
+    retention.event(session, subject, EXPIRED, last, ref=pass_id, at=at)
+    return Issued(subject, buyer.method, number)
+
+
+def _ticket(session: Session, park: Park, pass_id: str) -> Issued:
+    number = draw()
+    holder = Holder(pass_id=pass_id, subject=None, method=TICKET.name, left_on=None)
+    session.add(holder)
+    session.flush()
+    session.add(Card(digest=digest(number), holder_id=holder.id, issued_at=park.now(), lost_at=None))
+    return Issued("", TICKET.name, number)
+
+
+def _renewable(bought: Product, period: Period, today: date) -> None:
+    if not bought.renewals:
+        raise UseError(f"{bought.name} is not renewed.", hint="Sell another.")
+    window = Retention(EXPIRED, months=bought.window_months).until(period.last)
+    if today > window:
+        raise UseError(f"The pass ended on {period.last}, and its renewal window on {window}.", hint="Sell a new one.")
+
+
+def _add_period(
+    session: Session,
+    park: Park,
+    pass_id: str,
+    number: int,
+    year: int,
+    first: date,
+    last: date,
+    price: Decimal,
+    way: str,
+) -> None:
+    session.add(
+        Period(
+            pass_id=pass_id, number=number, year=year, first=first, last=last, price=price, way=way, paid_at=park.now()
+        )
+    )
+    session.flush()
+
+
+def _lose(session: Session, found: Held, actor: str, park: Park) -> int:
+    standing = (Card.holder_id == found.holder.id) & Card.lost_at.is_(None)
+    lost = list(session.scalars(select(Card.digest).where(standing)))
+    session.execute(update(Card).where(standing).values(lost_at=park.now()))
+    if lost:
+        body = {**_who(session, found.holder.subject), "cards": len(lost), "by": actor}
+        record(session, "card:lose", f"pass:{found.sold.id}", body, park.now())
+    return len(lost)
+
+
+def _who(session: Session, subject: str | None) -> dict[str, str]:
+    return {"holder": subjects.commitment(session, subject)} if subject else {}
