@@ -19,6 +19,7 @@ PLAIN: dict[str, dict[str, Any]] = {
         "activity": "use", "listed": True, "within": True, "granted": True, "ended": False, "special": False,
         "separate": True,
     },
+    "declare": {"required": False, "proven": True, "special": False, "basis": "consent"},
     "grant": {"special": False, "bundled": False, "informed": True, "affirmed": True, "basis": "consent"},
     "keep": {"due": False, "ended": False, "held": False},
     "offer": {"biometric": False, "alternative": False},
@@ -26,7 +27,9 @@ PLAIN: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """For each action a request that is allowed; the tables below say what differs from it."""
 
-RESOURCES = {"process": "Purpose", "grant": "Purpose", "keep": "Purpose", "offer": "Method", "enter": "Method"}
+RESOURCES = dict.fromkeys(("declare", "process", "grant", "keep"), "Purpose") | dict.fromkeys(
+    ("offer", "enter"), "Method"
+)
 
 
 def ask(action: str, **circumstances: Any) -> Request:
@@ -55,6 +58,7 @@ ALLOWED = [
     ("enter", "enter", {"biometric": True, "granted": True}),
 ]
 FORBIDDEN = [
+    ("declare", "sensitive_necessity", {"special": True, "proven": False}),
     ("process", "no_grant", {"granted": False}),
     ("process", "no_grant", {"granted": False, "special": True, "separate": False}),
     ("process", "ended", {"granted": False, "ended": True}),

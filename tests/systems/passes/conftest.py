@@ -14,7 +14,7 @@ from duecare.store.home import Home
 from duecare.systems.passes import changes, gates, sales
 from duecare.systems.passes.device import Gate
 from duecare.systems.passes.park import Park
-from duecare.systems.passes.sales import Buyer, Sold
+from duecare.systems.passes.sales import Sold
 from duecare.systems.passes.server import serving
 
 from .people import FINGERS, HE, SHE
@@ -34,6 +34,7 @@ def home(tmp_path: Path, database_url: str, clock: SetClock) -> Iterator[Home]:
         home=tmp_path / "home",
         database_url=database_url,
         controller_name="某野生动物世界有限公司",
+        controller_code="91330100000000000X",
         controller_address="某市某区某路1号",
         controller_contact="privacy@park.example",
     )
@@ -72,6 +73,3 @@ def gate(park: Park, centre: str, tmp_path: Path, clock: SetClock) -> Iterator[G
         gates.add_gate(session, made.key, park.now())
     with made:
         yield made
-
-
-__all__ = ["Buyer"]

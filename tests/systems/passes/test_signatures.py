@@ -96,14 +96,14 @@ def test_wrong_headers_are_refused(header: str, value: str, why: str) -> None:
 def test_an_answer_serves_one_request(body: bytes, status: int, name: str) -> None:
     """An answer verifies for its own request, status and body, and for no other."""
     headers = signatures.sign_answer(KEY, "centre", status, body, name, NOW)
-    signatures.verify_answer(KEY.verifier, status, body, headers, name, NOW)
+    signatures.verify_answer(KEY.verifier, status, body, headers, name)
     for wrong in ((status + 1, body, name), (status, body + b" ", name), (status, body, name[:-1] + "~")):
         with pytest.raises(EvidenceBroken):
-            signatures.verify_answer(KEY.verifier, wrong[0], wrong[1], headers, wrong[2], NOW)
+            signatures.verify_answer(KEY.verifier, wrong[0], wrong[1], headers, wrong[2])
 
 
 def test_a_request_is_no_answer() -> None:
     """What a gate signed cannot be played back to it as the centre's word."""
     headers = request()
     with pytest.raises(EvidenceBroken):
-        signatures.verify_answer(KEY.verifier, 200, BODY, headers, NAME, NOW)
+        signatures.verify_answer(KEY.verifier, 200, BODY, headers, NAME)

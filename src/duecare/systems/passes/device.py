@@ -250,9 +250,7 @@ class Gate:
             headers["content-type"] = "application/json"
         try:
             answer = self._client.request(method, path, content=body, headers=headers)
-            signatures.verify_answer(
-                self.centre_key, answer.status_code, answer.content, answer.headers, key, self.clock.now().timestamp()
-            )
+            signatures.verify_answer(self.centre_key, answer.status_code, answer.content, answer.headers, key)
         except httpx.HTTPError as error:
             raise CentreUnreachable(f"{self.centre} cannot be reached: {error}.") from error
         except EvidenceBroken as error:

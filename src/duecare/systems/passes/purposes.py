@@ -117,6 +117,11 @@ PURPOSES = (
         basis=Basis.CONSENT,
         retention=_WINDOW,
         notice=NOTICE,
+        necessity=Necessity(
+            "只对选择这一方式的持卡人: 闸机须核对本人; 不选择的以年卡加身份证入园, 待遇相同。",
+            "Only for those who choose this way: a gate must tell that it is them. Others enter with card and ID card.",
+            {"fingerprint_template": "没有指纹特征, 闸机无法以指纹核对持卡人本人。"},
+        ),
     ),
     Purpose(
         name="face_entry",
@@ -127,6 +132,11 @@ PURPOSES = (
         basis=Basis.CONSENT,
         retention=_WINDOW,
         notice=NOTICE,
+        necessity=Necessity(
+            "只对选择这一方式的持卡人: 闸机须核对本人; 不选择的以年卡加身份证入园, 待遇相同。",
+            "Only for those who choose this way: a gate must tell that it is them. Others enter with card and ID card.",
+            {"face_template": "没有人脸特征, 闸机无法以人脸核对持卡人本人。"},
+        ),
     ),
 )
 

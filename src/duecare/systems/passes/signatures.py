@@ -71,7 +71,12 @@ def verify_request(
             "The request has no Idempotency-Key that can be used.", hint="Send 16 to 64 letters, digits, - or _."
         )
     values = (method, path, _digested(headers, body), idempotency_key)
-    _verify(key, "gate", REQUEST, values, headers, now)
+    said = _verify(key, "gate", REQUEST, values, headers)
+    if abs(said.created - now) > TOLERANCE:
+        raise EvidenceBroken(
+            f"The signature was made {said.created - now:+.0f} seconds from now; {TOLERANCE} are allowed.",
+            hint="Set the clock of the machine right.",
+        )
 
 
 def sign_answer(
@@ -83,12 +88,14 @@ def sign_answer(
     return {**headers, "content-digest": digested}
 
 
-def verify_answer(
-    key: VerifierKey, status: int, body: bytes, headers: Mapping[str, str], idempotency_key: str, now: float
-) -> None:
-    """Raises ``EvidenceBroken`` unless ``key`` signed this answer to the request with ``idempotency_key``."""
+def verify_answer(key: VerifierKey, status: int, body: bytes, headers: Mapping[str, str], idempotency_key: str) -> None:
+    """Raises ``EvidenceBroken`` unless ``key`` signed this answer to the request with ``idempotency_key``.
+
+    The key of the request was drawn for it alone, so that the answer is as fresh as the request: its time is not
+    compared, and a gate whose clock is wrong can be told so.
+    """
     values = (str(status), _digested(headers, body), idempotency_key)
-    _verify(key, "centre", ANSWER, values, headers, now)
+    _verify(key, "centre", ANSWER, values, headers)
 
 
 def _sign(
@@ -108,14 +115,8 @@ def _verify(
     names: Sequence[str],
     values: Sequence[str],
     headers: Mapping[str, str],
-    now: float,
-) -> None:
+) -> Signed:
     said, params = _params(headers, label, names)
-    if abs(said.created - now) > TOLERANCE:
-        raise EvidenceBroken(
-            f"The signature was made {said.created - now:+.0f} seconds from now; {TOLERANCE} are allowed.",
-            hint="Set the clock of the machine right.",
-        )
     encoded = headers.get("signature", "")
     try:
         signature = decode64(encoded.removeprefix(f"{label}=:").removesuffix(":"))
@@ -127,6 +128,7 @@ def _verify(
             f"The signature of {said.key_id} does not hold.",
             hint="It was made with another key, or the message was changed on its way.",
         )
+    return said
 
 
 def _params(headers: Mapping[str, str], label: str, names: Sequence[str]) -> tuple[Signed, str]:
