@@ -94,7 +94,7 @@ def test_a_wave_of_events_is_held_whole(home: Home, engine: Engine) -> None:
 
 
 def test_sensitive_goes_to_verification_and_the_rest_passes(home: Home, engine: Engine) -> None:
-    """A liquidation, a status of 注销 and an annual report of 清算 wait for the source; an address passes."""
+    """What says that a company closes waits for the source, in whichever section it says so; an address passes."""
     plant(
         home,
         [
@@ -103,18 +103,24 @@ def test_sensitive_goes_to_verification_and_the_rest_passes(home: Home, engine: 
             change("C", "annual_reports", key="2025", after={"year": "2025", "state": "清算"}),
             change("D", "basic", before={"status": "注销", "address": "甲"}, after={"status": "注销", "address": "乙"}),
             change("E", "annual_reports", key="2025", after={"year": "2025", "state": "开业"}),
+            change("F", "basic", before={"status": "存续"}, after={"status": "清算"}),
+            change("G", "changes", key="1", after={"item": "清算组备案", "after": "某、某某"}),
+            change("H", "changes", key="1", after={"item": "住所变更", "after": "某路1号"}),
         ],
         day=5,
     )
     pending(home, engine)
     with home.database.session() as session:
         found = {row.entity: row for row in session.execute(select(Screening)).scalars()}
-    assert {name: row.state for name, row in found.items() if name in "ABCDE"} == {
+    assert {name: row.state for name, row in found.items() if name in "ABCDEFGH"} == {
         "A": "verifying",
         "B": "verifying",
         "C": "verifying",
         "D": "passed",
         "E": "passed",
+        "F": "verifying",
+        "G": "verifying",
+        "H": "passed",
     }
     assert (found["A"].risk, found["A"].category, found["B"].risk, found["D"].risk) == (
         "warning",

@@ -184,15 +184,19 @@ def sensitive_sql(sections: Mapping[str, Section]) -> str:
         if section.sensitive:
             cases.append(f"WHEN {_text(section.name)} THEN true")
         elif section.sensitive_words:
-            field, words = section.sensitive_words
-            path = _text(f'$."{field}"')
-            becomes, was = f"json_extract_string(after, {path})", f"json_extract_string(before, {path})"
-            found = " OR ".join(f"contains({becomes}, {_text(word)})" for word in words)
-            # An address that changes while the status stays 注销 says nothing new of the status.
-            cases.append(
-                f"WHEN {_text(section.name)} THEN coalesce(({found}) AND {becomes} IS DISTINCT FROM {was}, false)"
-            )
+            fields, words = section.sensitive_words
+            takes = " OR ".join(_takes_sql(field, words) for field in fields)
+            cases.append(f"WHEN {_text(section.name)} THEN coalesce({takes}, false)")
     return f"CASE section {' '.join(cases)} ELSE false END" if cases else "false"
+
+
+def _takes_sql(field: str, words: Sequence[str]) -> str:
+    """SQL: whether ``field`` takes a value containing one of ``words``. An address that changes while the status stays
+    注销 says nothing new of the status."""
+    path = _text(f'$."{field}"')
+    becomes, was = f"json_extract_string(after, {path})", f"json_extract_string(before, {path})"
+    found = " OR ".join(f"contains({becomes}, {_text(word)})" for word in words)
+    return f"(({found}) AND {becomes} IS DISTINCT FROM {was})"
 
 
 def _row(

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from datetime import date
 
 from duecare.registers.adapter import PageRead, Row
+from duecare.registers.sections import CLOSING_WORDS
 
 OPEN_WORDS = ("存续", "在业", "开业", "正常", "在营", "在册")
-CLOSING_WORDS = ("清算", "吊销", "注销", "撤销", "歇业", "停业", "破产", "解散")
+_CLOSING_FIELDS = {"basic": ("status",), "annual_reports": ("state",), "changes": ("item", "after")}
 CLOSING_SECTIONS = ("liquidation", "simple_cancellation", "bankruptcy")
 
 
@@ -45,8 +46,8 @@ class Claim:
             return False
         if self.section in CLOSING_SECTIONS:
             return True
-        field = {"basic": "status", "annual_reports": "state"}.get(self.section)
-        return field is not None and _says(self.value.get(field), CLOSING_WORDS)
+        fields = _CLOSING_FIELDS.get(self.section, ())
+        return any(_says(self.value.get(field), CLOSING_WORDS) for field in fields)
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ def _dated_event(claim: Claim, read: PageRead) -> date | None:
     dates = [
         row.effective_on
         for row in read.sections.get("changes", ())
-        if row.effective_on is not None and any(_says(row.value.get(name), CLOSING_WORDS) for name in ("item", "after"))
+        if row.effective_on is not None
+        and any(_says(row.value.get(name), CLOSING_WORDS) for name in _CLOSING_FIELDS["changes"])
     ]
     return max(dates, default=None)
 

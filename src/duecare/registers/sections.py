@@ -48,8 +48,8 @@ class Section:
 
     ``fields`` are all text and make up a fact's value, in this order. ``date_field`` names the one that gives the
     register's own date (``effective_on``). ``keyed`` is false where an entity has one row only (its key is ``""``).
-    ``sensitive`` makes every change of the section sensitive; ``sensitive_words`` makes one so when the named field
-    takes a value containing one of the words.
+    ``sensitive`` makes every change of the section sensitive; ``sensitive_words`` (fields, words) makes one so
+    when one of the fields takes a value containing one of the words.
     """
 
     name: str
@@ -61,8 +61,12 @@ class Section:
     keyed: bool = True
     date_field: str | None = None
     sensitive: bool = False
-    sensitive_words: tuple[str, tuple[str, ...]] | None = None
+    sensitive_words: tuple[tuple[str, ...], tuple[str, ...]] | None = None
 
+
+CLOSING_WORDS = ("清算", "吊销", "注销", "撤销", "歇业", "停业", "破产", "解散")
+"""Words that say a company is, or will be, no more. A status or a registered change that takes one is as grave as the
+section of its own: the liquidation of case 1, told as a mere change of status, would have done the same harm."""
 
 _R, _L, _K, _O = Category.REGISTRATION, Category.LITIGATION, Category.RISK, Category.OPERATION
 _W, _H = RiskLevel.WARNING, RiskLevel.HIGH
@@ -88,7 +92,7 @@ _MAINLAND = (
             "status",
         ),
         keyed=False,
-        sensitive_words=("status", ("吊销", "注销", "撤销")),
+        sensitive_words=(("status",), CLOSING_WORDS),
     ),
     Section(
         "shareholders",
@@ -97,7 +101,14 @@ _MAINLAND = (
         ("name", "kind", "subscribed", "paid_in", "method", "date"),
     ),
     Section("personnel", "主要人员", "key personnel", ("name", "post")),
-    Section("changes", "变更信息", "registered changes", ("item", "before", "after", "date"), date_field="date"),
+    Section(
+        "changes",
+        "变更信息",
+        "registered changes",
+        ("item", "before", "after", "date"),
+        date_field="date",
+        sensitive_words=(("item", "after"), CLOSING_WORDS),
+    ),
     Section("branches", "分支机构", "branches", ("name", "code", "authority")),
     Section("liquidation", "清算信息", "liquidation", ("name", "role"), _K, _W, sensitive=True),
     Section(
@@ -117,7 +128,7 @@ _MAINLAND = (
         ("year", "state", "phone", "address", "capital", "date"),
         _O,
         date_field="date",
-        sensitive_words=("state", ("清算", "歇业")),
+        sensitive_words=(("state",), CLOSING_WORDS),
     ),
     Section(
         "licences",

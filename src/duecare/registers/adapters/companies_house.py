@@ -22,7 +22,7 @@ from duecare.registers.staging import date_sql, iso_sql
 BASIC = Section(
     "basic", "基本信息", "basic facts", ("name", "code", "type", "status", "address"),
     keyed=False,
-    sensitive_words=("status", ("Liquidation", "Administrat", "ADMINISTRAT", "Strike off", "Receiver", "RECEIVER",
+    sensitive_words=(("status",), ("Liquidation", "Administrat", "ADMINISTRAT", "Strike off", "Receiver", "RECEIVER",
                                 "Voluntary Arrangement", "VOLUNTARY ARRANGEMENT", "Dissolved")),
 )  # fmt: skip
 ACTIVITIES = Section("activities", "行业分类", "activities", ("code", "description"))

@@ -18,7 +18,7 @@ from duecare.registers.staging import date_sql
 
 NOTICES = Section(
     "notices", "登记公告", "register notices", ("type", "name", "seat", "published_on"),
-    Category.REGISTRATION, date_field="published_on", sensitive_words=("type", ("Löschung",)),
+    Category.REGISTRATION, date_field="published_on", sensitive_words=(("type",), ("Löschung",)),
 )  # fmt: skip
 TEXTS = Section(
     "notice_texts", "公告全文", "texts of notices", ("text", "published_on"),

@@ -22,7 +22,7 @@ COMPANY = Section(
     "company", "企业信息", "company",
     ("name", "names", "aliases", "type", "jurisdiction", "country", "legal_form", "registration_number", "tax_number",
      "lei", "established_on", "dissolved_on", "status", "topics", "address", "website"),
-    keyed=False, sensitive_words=("topics", ("sanction", "debarment", "crime")),
+    keyed=False, sensitive_words=(("topics",), ("sanction", "debarment", "crime")),
 )  # fmt: skip
 SANCTIONS = Section(
     "sanctions", "制裁信息", "sanctions",

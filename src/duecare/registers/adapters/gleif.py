@@ -27,7 +27,7 @@ BASIC = Section(
     "basic", "基本信息", "basic facts",
     ("name", "code", "language", "jurisdiction", "type", "legal_form", "authority", "number", "established_on",
      "status", "ended_on", "end_reason"),
-    keyed=False, sensitive_words=("status", ("INACTIVE",)),
+    keyed=False, sensitive_words=(("status",), ("INACTIVE",)),
 )  # fmt: skip
 ADDRESSES = Section(
     "addresses", "地址", "addresses", ("kind", "lines", "city", "region", "country", "postcode"),
