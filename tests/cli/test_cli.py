@@ -68,6 +68,19 @@ def test_from_a_file_to_answers(lists: tuple[Path, Path], tmp_path: Path) -> Non
     assert sources["us-sec-issuers-history"]["state"] == "stale"
 
 
+def test_a_company_for_a_person(lists: tuple[Path, Path], tmp_path: Path) -> None:
+    """A value that another took the place of is not called vanished; what the source dropped is, and nothing more."""
+    home, third = tmp_path / "home", tmp_path / "2025-03-01.csv"
+    third.write_text("CIK,Ticker,Name,Exchange\n0000000001,AA,Alfa Inc,NYSE\n")
+    assert run("ingest", "us-sec-issuers-history", *lists, third, home=home).returncode == 0
+    renamed, gone = (run("company", code, home=home).stdout for code in ("0000000001", "0000000002"))
+    assert "此前 (至 2025-02-28): 企业名称 Alpha Inc" in renamed
+    assert "登记日期不详" in renamed
+    assert "来源不再展示" not in renamed
+    assert "来源不再展示 (自 2025-03-01): 企业名称 Beta Inc" in gone
+    assert not {"离任", "注销", "退出"} & set(gone.split())
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

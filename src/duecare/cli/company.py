@@ -20,6 +20,7 @@ from duecare.cli.output import (
 )
 from duecare.clock import end_of_day, parse_day, parse_moment
 from duecare.errors import BadInput, UnknownName, UseError
+from duecare.registers.field_words import field_word
 from duecare.settings import load
 from duecare.store.home import Home
 
@@ -28,10 +29,10 @@ _SHOWN = (
     "moved", "late", "id",
 )  # fmt: skip
 _STATES = {
-    "read": "",
-    "empty": "已读取, 无记录 (read, none)",
-    "not_read": "未读取 (not read)",
-    "unreadable": "无法解析 (unreadable)",
+    "read": ("", ""),
+    "empty": ("已读取, 无记录", "read, none"),
+    "not_read": ("未读取", "not read"),
+    "unreadable": ("无法解析", "unreadable"),
 }
 
 
@@ -104,6 +105,7 @@ def company(
     if known_at:
         until = end_of_day(parse_day(known_at)) if len(known_at) == 10 else parse_moment(known_at)
     with Home(load(home=home)) as opened:
+        language, words = opened.settings.language, _section_words(opened)
         try:
             found = look_up(opened, code.strip(), as_of=day, known_at=until)
         except UnknownName:
@@ -114,14 +116,7 @@ def company(
     if as_json:
         print_json(found)
         return
-    say(f"[bold]{plain(found['name'] or code)}[/]  {plain(code)}")
-    for source in found["sources"]:
-        stale = "  [yellow]! 已过期 stale[/]" if source["stale"] else ""
-        say(f"\n[bold]{plain(source['title'])}[/] · 最近核对 last read {moment(source['last_read'])}{stale}")
-        for name, section in source["sections"].items():
-            _say_section(name, section)
-    for item in found["disagreements"]:
-        say(f"\n[yellow]! 来源不一致 sources disagree[/] on {item['field']}: " + plain(item["values"]))
+    _say_company(found, code, words, language)
 
 
 def search(
@@ -168,23 +163,76 @@ def _difference(change: dict[str, Any]) -> str:
     return "; ".join(f"{name}: {before.get(name, '∅')} → {after.get(name, '∅')}" for name in fields)
 
 
-def _say_section(name: str, section: dict[str, Any]) -> None:
-    state = _STATES[section["state"]]
+_Words = dict[str, dict[str, tuple[str, str]]]
+"""Source → section → what it is called in Chinese and English."""
+
+
+def _section_words(home: Home) -> _Words:
+    from duecare.registers.catalogue import all_adapters
+
+    return {
+        name: {section.name: (section.zh, section.en) for section in adapter.sections}
+        for name, adapter in all_adapters(home).items()
+    }
+
+
+def _say_company(found: dict[str, Any], code: str, words: _Words, language: str) -> None:
+    zh = language == "zh"
+    say(f"[bold]{plain(found['name'] or code)}[/]  {plain(code)}")
+    for source in found["sources"]:
+        stale = f"  [yellow]! {'已过期' if zh else 'stale'}[/]" if source["stale"] else ""
+        read = f"{'最近核对' if zh else 'last read'} {moment(source['last_read'])}"
+        say(f"\n[bold]{plain(source['title' if zh else 'title_en'])}[/] · {read}{stale}")
+        for name, section in source["sections"].items():
+            called = words.get(source["source"], {}).get(name, (name, name.replace("_", " ")))
+            _say_section(name, called[0 if zh else 1], section, language)
+    for item in found["disagreements"]:
+        values = "; ".join(f"{source}: {value}" for source, value in item["values"].items())
+        field = field_word("basic", item["field"], language)
+        say(f"\n[yellow]! {'来源不一致' if zh else 'the sources disagree'}[/] {plain(field)}: {plain(values)}")
+    say(f"\n[dim]{'时间为北京时间' if zh else 'Times are Beijing time'}[/]")
+
+
+def _say_section(name: str, called: str, section: dict[str, Any], language: str) -> None:
+    zh = language == "zh"
+    state = _STATES[section["state"]][0 if zh else 1]
     if section["state"] in ("not_read", "empty") and not section["former"]:
-        say(f"  [bold]{name}[/]  [dim]{state}[/]")
+        say(f"  [bold]{plain(called)}[/]  [dim]{state}[/]")
         return
     problem = f"[yellow]{state}[/] {plain(section['note'] or '')}" if state else ""
-    say(f"  [bold]{name}[/]  {problem}")
+    say(f"  [bold]{plain(called)}[/]  {problem}")
     for fact in section["facts"]:
-        disputed = "  [red]疑 异议处理中 disputed[/]" if fact["disputed"] else ""
-        say(f"    {plain('; '.join(f'{field} {value}' for field, value in fact['value'].items()))}{disputed}")
-        date = f"登记 {fact['effective_on']}" if fact["effective_on"] else "登记日期不详"
-        say(
-            f"    [dim]{date} · 首次发现 {moment(fact['first_observed'])} · 最近确认 {moment(fact['last_observed'])} · "
-            f"snapshot {fact['snapshot'][:12]}[/]"
+        disputed = f"  [red]疑 {'异议处理中' if zh else 'disputed'}[/]" if fact["disputed"] else ""
+        say(f"    {plain(_value(name, fact['value'], language))}{disputed}")
+        dated = fact["effective_on"]
+        parts = (
+            (f"登记 {dated}" if dated else "登记日期不详")
+            if zh
+            else (f"registered {dated}" if dated else "the register gives no date"),
+            f"{'首次发现' if zh else 'first seen'} {moment(fact['first_observed'])}",
+            f"{'最近确认' if zh else 'last seen'} {moment(fact['last_observed'])}",
+            f"{'官网快照' if zh else 'snapshot'} {fact['snapshot'][:12]}",
         )
+        say(f"    [dim]{' · '.join(parts)}[/]")
+    versions = [*section["former"], *section["facts"]]
     for fact in section["former"]:
-        say(
-            f"    [dim]来源不再展示 no longer shown since {moment(fact['gone_since'])}: "
-            f"{plain('; '.join(f'{field} {value}' for field, value in fact['value'].items()))}[/]"
-        )
+        say(f"    [dim]{plain(_former(name, fact, versions, language))}[/]")
+
+
+def _former(name: str, fact: dict[str, Any], versions: list[dict[str, Any]], language: str) -> str:
+    """A version that another took the place of, by what it said differently; or one that the source shows no longer."""
+    zh, until = language == "zh", moment(fact["gone_since"])
+    at, key = fact["gone_since"], fact["key"]
+    follower = next((each for each in versions if each["key"] == key and each["first_observed"] == at), None)
+    if follower is None:
+        said = _value(name, fact["value"], language)
+        return f"来源不再展示 (自 {until}): {said}" if zh else f"no longer shown by the source since {until}: {said}"
+    differs = {field: value for field, value in fact["value"].items() if follower["value"].get(field) != value}
+    added = [field for field in follower["value"] if field not in fact["value"]]
+    said = _value(name, differs | dict.fromkeys(added, "（空）" if zh else "(empty)"), language)
+    return f"此前 (至 {until}): {said}" if zh else f"before (until {until}): {said}"
+
+
+def _value(section: str, value: dict[str, str], language: str) -> str:
+    separator = "；" if language == "zh" else "; "
+    return separator.join(f"{field_word(section, field, language)} {text}" for field, text in value.items())

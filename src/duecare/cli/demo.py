@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from duecare.cli.output import JsonOption, errors, plain, print_json, say
+from duecare.cli.output import JsonOption, errors, plain, print_json, program, say
 from duecare.errors import UseError
 from duecare.settings import Settings, load
 from duecare.store.home import Home
@@ -120,7 +120,7 @@ def _print(folder: Path, found: Account, seconds: float) -> None:
     entries = found.evidence
     say(f"[bold]Proof[/]      {entries['in_the_log']:,} of {entries['entries']:,} acts are in the signed log")
     wave = f"screen show {found.wave['hold']}" if found.wave else "screen list"
-    home = f"duecare {{}} --home {plain(folder)}"
+    home = f"{plain(program())} {{}} --home {plain(folder)}"
     say("\n[bold]Where to look next[/]")
     for what, command in (
         ("the mails", f"ls {plain(folder / 'mails')}"),
@@ -128,7 +128,7 @@ def _print(folder: Path, found: Account, seconds: float) -> None:
         ("the company that closes", home.format(f"company {told.liquidating}")),
         ("what was held, and why", home.format(wave)),
         ("check all of the evidence", home.format("verify --all")),
-        ("the judgment, replayed", "duecare cases"),
+        ("the judgment, replayed", f"{plain(program())} cases"),
     ):
         say(f"  {what:<32} {command}")
 

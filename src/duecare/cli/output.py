@@ -6,8 +6,9 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
+from shutil import which
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from duecare.clock import BEIJING
 from duecare.errors import DuecareError, Forbidden
 
 console = Console(highlight=False, soft_wrap=True)
@@ -55,13 +57,24 @@ def plain(text: object) -> str:
     return escape(str(text))
 
 
+def program() -> str:
+    """How this program is called here: by name where the shell finds it, else by its path."""
+    if which("duecare"):
+        return "duecare"
+    called = Path(sys.argv[0]).absolute()
+    return str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called)
+
+
 def moment(at: datetime | str | None) -> str:
-    """A moment for a person: the minute, in UTC; midnight is a day."""
+    """A moment for a person: the minute in Beijing. Midnight in UTC stands for a day that came without a time."""
     if at is None:
         return ""
     if isinstance(at, str):
         at = datetime.fromisoformat(at)
-    return f"{at:%Y-%m-%d}" if (at.hour, at.minute, at.second) == (0, 0, 0) else f"{at:%Y-%m-%d %H:%M}"
+    at = at.astimezone(UTC)
+    return (
+        f"{at:%Y-%m-%d}" if (at.hour, at.minute, at.second) == (0, 0, 0) else f"{at.astimezone(BEIJING):%Y-%m-%d %H:%M}"
+    )
 
 
 @contextmanager

@@ -133,7 +133,7 @@ def show(hold: Annotated[int, typer.Argument(help="The hold's number.")], home: 
         rows.add_row(
             item["id"][:8],
             plain(item["entity"]),
-            plain(item["key"]),
+            plain(_key(item["key"])),
             plain(_said(item["before"])),
             plain(_said(item["after"])),
             str(item["effective_on"] or "日期不详"),
@@ -246,6 +246,11 @@ def _sites(given: list[str]) -> dict[str, str]:
 def _said(value: str | None) -> str:
     """A fact's fields, as a person reads them."""
     return " · ".join(str(field) for field in json.loads(value).values()) if value else ""
+
+
+def _key(key: str) -> str:
+    """What tells an entry from others of its section; it is a list of fields where no one field does."""
+    return " · ".join(map(str, json.loads(key))) if key.startswith("[") else key
 
 
 def _band(item: dict[str, Any]) -> str:

@@ -88,6 +88,7 @@ def company(home: Home, entity: str, *, as_of: date | None = None, known_at: dat
             {
                 "source": name,
                 "title": adapter.source.title_zh if adapter else name,
+                "title_en": adapter.source.title_en if adapter else name,
                 "last_read": _text(last),
                 "stale": stale,
                 "sections": sections,
