@@ -117,6 +117,9 @@ SAMPLES = [
     _sample("uk-companies-house-sample", "reduced.csv", "basic activities", "X,12,,,,,,,,,,,,", "not a company number"),
     _sample("us-sec-issuers-history", "2022-01-08.csv", "basic listings", "12x,T,Name,NYSE", "not a CIK"),
     _sample(
+        "us-sp500-constituents-history", "2024-01-01.csv", "basic", ",No Symbol,X,Y,Z,2020-01-01,1,1900", "no Symbol",
+    ),
+    _sample(
         "us-fed-account-holders-history", "holders.csv", "master_accounts",
         "BANK,31/31/1990,FDIC,SALEM,OR,Boston", "not a date",
     ),

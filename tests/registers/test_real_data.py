@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from duecare.registers.adapter import adapter
-from duecare.registers.catalogue import add_mapping
 from duecare.registers.changes import query
 from duecare.registers.ingest import ingest_file
 from duecare.registers.tables import Tables
@@ -27,6 +26,7 @@ FILES: dict[str, tuple[str, int]] = {
     "uk-licensed-sponsors-history": ("*.json", 0),
     "uk-mutuals-register-history": ("*.csv", 20),
     "us-fed-account-holders-history": ("*.csv", 20),
+    "us-sp500-constituents-history": ("*.csv", 0),
 }
 
 
@@ -112,12 +112,3 @@ def test_every_real_file_is_read(data: Path, tmp_path: Path, source: str) -> Non
                 assert len(kept) == outcome.rejects
                 assert all(int(row["line"]) > 0 and row["reason"] for row in kept)
     assert set_aside <= few
-
-
-def test_mapped_real_files_are_read(data: Path, tmp_path: Path) -> None:
-    """A mapping of twenty lines reads the nine dated copies of the S&P 500."""
-    with Home(load(home=tmp_path)) as home:
-        mapped = add_mapping(home, Path(__file__).parents[1] / "data" / "sp500.toml")
-        for path in sorted((data / "us-sp500-constituents-history").glob("*.csv")):
-            outcome = ingest_file(home, mapped, path)
-            assert (outcome.state, outcome.rejects) == ("committed", 0)

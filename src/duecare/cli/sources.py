@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from duecare.cli.output import HomeOption, JsonOption, moment, plain, print_json, say, table
+from duecare.cli.output import HomeOption, JsonOption, moment, plain, print_json, say
 from duecare.settings import load
 from duecare.store.home import Home
 
+if TYPE_CHECKING:
+    from duecare.registers.catalogue import SourceState
+
 app = typer.Typer()
 
-_STATES = {"empty": "[dim]nothing held[/]", "fresh": "[green]fresh 正常[/]", "stale": "[yellow]! stale 已过期[/]"}
+_STATES = {
+    "empty": ("[dim]尚未收录[/]", "[dim]nothing held[/]"),
+    "fresh": ("[green]正常[/]", "[green]fresh[/]"),
+    "stale": ("[yellow]! 已过期[/]", "[yellow]! stale[/]"),
+}
 
 
 @app.callback(invoke_without_command=True)
@@ -32,23 +40,24 @@ def sources(context: typer.Context, home: HomeOption = None, as_json: JsonOption
     if as_json:
         print_json([state.as_json() for state in found])
         return
-    rows = table("source", "title", "held as of", "age", "state", "legal basis")
+    language = opened.settings.language
     for state in found:
         source = state.adapter.source
-        age = f"{(now - state.last_observed).days} d" if state.last_observed else ""
+        title = source.title_zh if language == "zh" else source.title_en
         held = f" · [yellow]{state.held_batches} held[/]" if state.held_batches else ""
-        rows.add_row(
-            plain(source.name),
-            plain(source.title_en),
-            moment(state.last_observed),
-            age,
-            _STATES[state.state] + held,
-            plain(source.legal_basis),
-        )
-    from duecare.cli.output import console
-
-    console.print(rows)
+        say(f"[bold]{plain(source.name)}[/]  {_state(state, now, language)}{held}")
+        say(f"    {plain(title)} · [dim]{plain(source.legal_basis)}[/]")
     say("\nTo read one: [bold]duecare ingest SOURCE FILE[/]. To map a CSV: [bold]duecare sources add MAPPING.toml[/].")
+
+
+def _state(state: SourceState, now: datetime, language: str) -> str:
+    """Whether what is held is fresh, since when, and how old that is."""
+    words = _STATES[state.state][0 if language == "zh" else 1]
+    if state.last_observed is None:
+        return words
+    days = (now - state.last_observed).days
+    age = f"{days} 天前" if language == "zh" else f"{days} days old"
+    return f"{words} · {moment(state.last_observed)}, {age}"
 
 
 @app.command()
