@@ -1,13 +1,16 @@
-"""The evidence log, against SHA-256 over the same bytes; and the way through the database into it.
+"""The evidence log, against SHA-256 over the same bytes; the way through the database into it; and its witness.
 
 The floor hashes the entries as they lie in memory. Ours hashes each twice over (leaf and tree), writes tiles and
-bundles, waits for the disk, and signs the checkpoint.
+bundles, waits for the disk, and signs the checkpoint. The witness is a process of its own on this machine, spoken to
+over HTTP; beside it stands what it takes to append one entry and to make it durable.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,8 +19,11 @@ from hashlib import sha256
 from pathlib import Path
 
 from duecare.evidence.audit import audit
+from duecare.evidence.cosign import RemoteWitness, cosigned
+from duecare.evidence.cosignature import WitnessKey
 from duecare.evidence.log import Log
 from duecare.evidence.outbox import Act, leaf, record_all, sequence
+from duecare.evidence.witness import Witness
 from duecare.store.database import Database
 
 _AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,12 +45,39 @@ def run(scale: float = 1.0) -> None:
         print(f"                          {append / each:.1f} x SHA-256 of each entry")
         checked = _seconds(lambda: audit(logs[0].folder, logs[0].key))
         print(f"  audit      {count / checked:>9,.0f}/s")
+        _witness(Path(folder), logs[0])
         database, log = Database(f"sqlite:///{Path(folder) / 'bench.db'}"), Log.at(Path(folder) / "home")
         recorded = _seconds(lambda: _record(database, acts))
         sequenced = _seconds(lambda: sequence(database, log))
         print(f"  record     {count / recorded:>9,.0f}/s   in the act's transaction (SQLite)")
         print(f"  sequence   {count / sequenced:>9,.0f}/s   from the database into the log")
         database.close()
+
+
+def _witness(folder: Path, log: Log, rounds: int = 100) -> None:
+    """Append one entry and have it cosigned, again and again."""
+    witness = Witness.make(folder / "witness")
+    witness.trust(log.key)
+    witness.close()
+    command = [sys.executable, "-m", "duecare", "witness", "serve", "--dir", str(folder / "witness"), "--port", "0"]
+    with subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True) as served:
+        assert served.stdout is not None
+        said = json.loads(served.stdout.readline())
+        required = [RemoteWitness(said["url"], WitnessKey.parse(said["key"]))]
+        cosigned(log, required)
+        appends, asks = [], []
+        for _ in range(rounds):
+            appends.append(_seconds(lambda: log.append([b"one more"])))
+            asks.append(_seconds(lambda: cosigned(log, required)))
+        served.terminate()
+    both = sorted(append + ask for append, ask in zip(appends, asks, strict=True))
+    print(f"  cosign     {_ms(asks)} ms   by a witness on this machine, over HTTP")
+    print(f"  append one {_ms(appends)} ms")
+    print(f"  both       {_ms(both)} ms   p95 {both[int(rounds * 0.95)] * 1000:.1f} ms")
+
+
+def _ms(times: list[float]) -> str:
+    return f"{statistics.median(times) * 1000:>9.1f}"
 
 
 _BODY = (
