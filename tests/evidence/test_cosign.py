@@ -19,7 +19,7 @@ from duecare.evidence.checkpoint import Note, SigningKey, open_checkpoint
 from duecare.evidence.cosign import KEPT, RemoteWitness, cosigned, kept, witnesses
 from duecare.evidence.cosignature import WitnessSigningKey, cosignatures
 from duecare.evidence.log import Log
-from duecare.evidence.witness import SIZE_TYPE
+from duecare.evidence.witness import SIZE_TYPE, Witness
 from duecare.settings import load
 
 from .witnessing import Served
@@ -180,11 +180,16 @@ def test_another_past_is_found_out(log: Log, served: Served, tmp_path: Path) -> 
     assert size_of(cosigned(log, [served.remote()]), served) == 10
 
 
-def test_a_witness_that_does_not_know_the_log_says_how_it_would(tmp_path: Path, log: Log) -> None:
-    """The error names the command with which the witness's keeper gets to know the log."""
-    with Served(tmp_path / "w") as stranger, pytest.raises(BadInput, match="does not know") as error:
-        cosigned(log, [stranger.remote()])
-    assert error.value.hint.endswith(f"duecare witness trust --dir DIR {KEY.verifier}")
+def test_a_witness_that_does_not_know_the_log_gets_to_know_it(tmp_path: Path, log: Log) -> None:
+    """The error names the command with which the witness's keeper gets to know the log, while it is served."""
+    with Served(tmp_path / "w") as stranger:
+        with pytest.raises(BadInput, match="does not know") as error:
+            cosigned(log, [stranger.remote()])
+        assert error.value.hint.endswith(f"duecare witness trust --dir DIR {KEY.verifier}")
+        witness = Witness.at(stranger.folder)
+        witness.trust(KEY.verifier)
+        witness.close()
+        assert size_of(cosigned(log, [stranger.remote()]), stranger) == 0
 
 
 def test_a_wrong_key_is_found_out(log: Log, served: Served) -> None:

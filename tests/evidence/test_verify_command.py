@@ -15,10 +15,13 @@ from typer.testing import CliRunner, Result
 from duecare.cli.proof import proof
 from duecare.cli.verify import verify
 from duecare.errors import BadInput, UnknownName
+from duecare.evidence.checkpoint import read_key
 from duecare.evidence.log import Log
 from duecare.evidence.outbox import record, sequence
 from duecare.settings import load
 from duecare.store.home import Home
+
+from .witnessing import Served
 
 app = typer.Typer()
 app.command()(verify)
@@ -175,3 +178,41 @@ def test_a_proof_of_nothing(files: Files) -> None:
     assert made.exit_code == 0, made.output
     result = run("verify", files.outside / "evidence-3.proof.json", "--key", files.key, "--home", files.outside)
     assert "from 2 to 4 entries" in result.stdout
+
+
+def test_what_a_witness_cosigned(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a witness in the settings proofs are cosigned, and the cosignature is checked in each kind of file and in
+    the whole log; a witness that is down does not hinder a proof."""
+    with Served(files.home.parent / "witness", read_key(files.key)) as served:
+        witness = served.folder / "witness.pub"
+        monkeypatch.setenv("DUECARE_WITNESSES", json.dumps([{"url": served.url, "key": str(served.key)}]))
+        before = run("verify", "--all", "--witness", witness, "--home", files.home, "--json")
+        assert failed(before) == ["cosignature"]
+        assert "nothing of it was cosigned yet" in before.stdout
+        run("proof", "alert:2", "--home", files.home, "--out", files.outside)
+        proof = files.outside / "evidence-2.proof.json"
+        for arguments in (
+            (proof, "--key", files.key, "--home", files.outside),
+            (files.home / "log" / "checkpoint.cosigned", "--home", files.home),
+            ("--all", "--home", files.home),
+        ):
+            told = json.loads(run("verify", *arguments, "--witness", witness, "--json").stdout)
+            assert told["holds"]
+            assert "cosignature" in [check["name"] for check in told["checks"]]
+        assert failed(run("verify", files.proof, "--witness", witness, "--home", files.home, "--json")) == [
+            "cosignature"
+        ]
+        assert failed(run("verify", files.noted, "--witness", witness, "--home", files.home, "--json")) == [
+            "cosignature"
+        ]
+    add(files.home, "alert:5")
+    made = run("proof", "alert:5", "--home", files.home, "--out", files.outside)
+    assert made.exit_code == 0
+    assert "not cosigned" in made.stderr
+    path = files.outside / "evidence-5.proof.json"
+    assert run("verify", path, "--home", files.home).exit_code == 0
+    assert failed(run("verify", path, "--witness", witness, "--home", files.home, "--json")) == ["cosignature"]
+
+
+def failed(result: Result) -> list[str]:
+    return [check["name"] for check in json.loads(result.stdout)["checks"] if not check["holds"]]

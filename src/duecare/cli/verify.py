@@ -21,7 +21,7 @@ from duecare.evidence import certificate
 from duecare.evidence.audit import audit
 from duecare.evidence.check import Check, all_hold, answer
 from duecare.evidence.checkpoint import Checkpoint, Note, VerifierKey, open_checkpoint, read_key, read_public
-from duecare.evidence.cosign import witnesses
+from duecare.evidence.cosign import KEPT, witnesses
 from duecare.evidence.cosignature import WitnessKey
 from duecare.evidence.document import Included, format_of, verify_cosigned
 from duecare.evidence.proof import FORMAT as PROOF
@@ -49,8 +49,8 @@ def verify(
         list[Path] | None,
         typer.Option(
             "--witness",
-            help="A witness's public key; each given must have cosigned (default for a certificate: those of the "
-            "setting witnesses).",
+            help="A witness's public key; each given must have cosigned. With --all: what is kept as cosigned. Default "
+            "for a certificate: those of the setting witnesses.",
             show_default=False,
         ),
     ] = None,
@@ -82,6 +82,8 @@ def verify(
     checks, entry = verify_file(data, public, log, keys) if data is not None else ([], None)
     if log is not None and everything:
         checks += _audit(log, public, quiet=as_json)
+        if keys:
+            checks += _witnessed(log, public, keys)
     if as_json:
         print_json(_document(file, public, checks, entry))
     else:
@@ -137,6 +139,15 @@ def _grown(older: bytes, public: VerifierKey, log: LogReader) -> Check:
         return verify_growth(older, now, log.consistency(then.size, now.size), public)
     except EvidenceBroken as error:
         return answer("growth", False, error)
+
+
+def _witnessed(log: LogReader, public: VerifierKey, keys: Sequence[WitnessKey]) -> list[Check]:
+    """Whether the witnesses cosigned what is kept as cosigned, and the log stands unchanged since."""
+    try:
+        data = (log.folder / KEPT).read_bytes()
+    except FileNotFoundError:
+        return [answer("cosignature", False, f"the log has no {KEPT}: nothing of it was cosigned yet")]
+    return [verify_cosigned(data, keys), _grown(data, public, log)]
 
 
 def _same_origin(log: LogReader, public: VerifierKey) -> bool:

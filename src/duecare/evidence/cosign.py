@@ -216,4 +216,5 @@ def _client(_process: int) -> httpx.Client:
     """One client for each process: connections are kept, and never shared with a fork."""
     import httpx
 
-    return httpx.Client(limits=httpx.Limits(max_connections=32, keepalive_expiry=30), follow_redirects=False)
+    limits = httpx.Limits(max_connections=32, keepalive_expiry=30)
+    return httpx.Client(limits=limits, follow_redirects=False, trust_env=False)
