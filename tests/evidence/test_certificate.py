@@ -380,12 +380,30 @@ def test_verified_by_who_has_only_the_files(files: Path) -> None:
     """With the file and the two keys, and no home at all, the answer is given in words; nothing is made."""
     done = verify(files, "certificate.json", *BOTH)
     assert done.returncode == 0, done.stdout + done.stderr
-    for words in ("签名真实", "见证真实", "记录在册", "承诺相符", "erasure:complete", "Witnessed"):
+    told = (
+        "签名真实", "见证真实", "记录在册", "承诺相符", "Witnessed", "个人信息主体: 张三", "处理目的: 年卡入园",
+        "已删除: face", "依据: 个人信息保护法第四十七条 · 个人请求删除", "删除时间: 2026-03-01T04:05:06",
+        "已清除位置: vault · 1",
+    )  # fmt: skip
+    for words in told:
         assert words in done.stdout
     told = json.loads(verify(files, "certificate.json", *BOTH, "--json").stdout)
     assert told["holds"]
     assert told["entry"]["body"]["purpose"] == "年卡入园"
+    assert told["opened"] == {SUBJECT.text: "张三"}
     assert not (files / "absent").exists()
+
+
+def test_what_is_shown_commands_no_terminal(small: World, files: Path) -> None:
+    """A value that would move the cursor or colour the screen is shown without that power."""
+    name = "张\x1b[2J\x9b31m三[red]"
+    subject = commit(name)
+    data = small.certificate(small.erase({**BODY, "subject": subject.text}), Opening(subject.text, subject.salt, name))
+    (files / "certificate.json").write_bytes(data)
+    done = verify(files, "certificate.json", *BOTH)
+    assert done.returncode == 0, done.stdout
+    assert "张\ufffd[2J\ufffd31m三[red]" in done.stdout
+    assert json.loads(verify(files, "certificate.json", *BOTH, "--json").stdout)["opened"] == {subject.text: name}
 
 
 def test_the_command_says_what_is_missing(files: Path) -> None:

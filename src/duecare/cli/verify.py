@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
+from duecare.cli.certified import say_certificate
 from duecare.cli.output import HomeOption, JsonOption, errors, plain, print_json, say
 from duecare.consent import receipts
 from duecare.errors import BadInput, EvidenceBroken
@@ -72,30 +73,29 @@ def verify(
         )
     data = _read(file) if file is not None else None
     public = read_key(key or chosen.home / "keys" / "log.pub")
-    entry: dict[str, Any] | None = None
     log = LogReader(chosen.home / "log") if (chosen.home / "log" / "checkpoint").exists() else None
     if log is None and everything:
         raise BadInput(f"There is no log in {chosen.home}.", hint="Name the home of a log with --home.")
     keys = [read_public(path, WitnessKey, _WITNESS_HINT) for path in witness or ()]
     if data is not None and format_of(data) == certificate.FORMAT and not keys:
         keys = [each.key for each in witnesses(chosen)]
-    checks, entry = verify_file(data, public, log, keys) if data is not None else ([], None)
+    checks, proved = verify_file(data, public, log, keys) if data is not None else ([], None)
     if log is not None and everything:
         checks += _audit(log, public, quiet=as_json)
         if keys:
             checks += _witnessed(log, public, keys)
     if as_json:
-        print_json(_document(file, public, checks, entry))
+        print_json(_document(file, public, checks, proved))
     else:
-        _print(file, public, checks, entry, zh=chosen.language == "zh")
+        _print(file, public, checks, proved, zh=chosen.language == "zh")
     if not all_hold(checks):
         raise typer.Exit(1)
 
 
 def verify_file(
     data: bytes, public: VerifierKey, log: LogReader | None, keys: Sequence[WitnessKey] = ()
-) -> tuple[list[Check], dict[str, Any] | None]:
-    """The checks of a certificate, receipt, proof or checkpoint file, and the entry that a genuine one proves.
+) -> tuple[list[Check], Included | None]:
+    """The checks of a certificate, receipt, proof or checkpoint file, and what a genuine one of the first three says.
 
     ``log`` is the log to compare with, where one is at hand. A log of another origin is not compared with.
     """
@@ -113,10 +113,10 @@ def verify_file(
             checks, read = verify_bundle(data, public, keys or None), parse_proof
         if not all_hold(checks):
             return checks, None
-        proof = read(data)
+        proved = read(data)
         if log is not None and _same_origin(log, public):
-            checks.append(_grown(proof.checkpoint, public, log))
-        return checks, proof.entry
+            checks.append(_grown(proved.checkpoint, public, log))
+        return checks, proved
     try:
         noted = open_checkpoint(data, public)
     except EvidenceBroken as error:
@@ -182,21 +182,19 @@ def _read(file: Path) -> bytes:
         ) from None
 
 
-def _document(
-    file: Path | None, public: VerifierKey, checks: list[Check], entry: dict[str, Any] | None
-) -> dict[str, Any]:
+def _document(file: Path | None, public: VerifierKey, checks: list[Check], proved: Included | None) -> dict[str, Any]:
+    openings = proved.holder if isinstance(proved, certificate.Certificate) else ()
     return {
         "file": str(file) if file else None,
         "key": str(public),
         "holds": all_hold(checks),
         "checks": [check.as_json() for check in checks],
-        "entry": entry,
+        "entry": proved.entry if proved else None,
+        "opened": {opening.commitment: opening.value for opening in openings},
     }
 
 
-def _print(
-    file: Path | None, public: VerifierKey, checks: list[Check], entry: dict[str, Any] | None, *, zh: bool
-) -> None:
+def _print(file: Path | None, public: VerifierKey, checks: list[Check], proved: Included | None, *, zh: bool) -> None:
     say(f"\n[bold]{plain(file or public.name)}[/]\n")
     failed = [check for check in checks if not check.holds]
     if failed:
@@ -216,7 +214,10 @@ def _print(
             else "  Only grown: no earlier state is at hand to compare with."
         )
         say()
-    if entry is not None:
+    if isinstance(proved, certificate.Certificate):
+        say_certificate(proved, zh=zh)
+    elif proved is not None:
+        entry = proved.entry
         say(f"  {'记录内容' if zh else 'The entry'}: {plain(entry['kind'])} · {plain(entry['subject'])}")
         say(f"  {plain(entry['at'])}  {plain(json.dumps(entry['body'], ensure_ascii=False))}\n")
     say(f"  [dim]{'验证所用公钥' if zh else 'Checked with the public key'} {plain(public)}[/]\n")
