@@ -96,6 +96,39 @@ def test_a_witness_that_never_answers_is_given_up(log: Log) -> None:
     assert not (log.folder / KEPT).exists()
 
 
+class Trickle(BaseHTTPRequestHandler):
+    """Sends a byte of its answer now and then, for ever."""
+
+    def do_POST(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "60000")
+        self.end_headers()
+        try:
+            while True:
+                self.wfile.write(b"x")
+                self.wfile.flush()
+                self.server.pause.wait(0.02)  # type: ignore[attr-defined]
+        except OSError:
+            self.close_connection = True
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_a_witness_that_trickles_is_given_up(log: Log) -> None:
+    """A witness whose answer never ends is unavailable after the wait, though something arrives all the time."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Trickle)
+    server.pause = threading.Event()  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        remote = RemoteWitness(f"http://127.0.0.1:{server.server_port}", WitnessSigningKey.make("w").verifier, 0.3)
+        with pytest.raises(WitnessUnavailable, match=r"no whole answer in 0\.3 seconds"):
+            cosigned(log, [remote])
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 def test_a_log_that_knows_nothing_catches_up(log: Log, served: Served) -> None:
     """Without the kept note the witness is asked from nothing, tells where it is, and is asked again."""
     grow(log, 5)

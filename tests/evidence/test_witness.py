@@ -292,9 +292,24 @@ def test_a_held_store_is_busy(witness: Witness, monkeypatch: pytest.MonkeyPatch)
     """While another process holds the store, a request waits, and is told so when that takes too long."""
     monkeypatch.setattr(witness_module, "_WAIT_SECONDS", 0.05)
     waiting = Witness.at(witness.folder)
-    with witness._transaction(), pytest.raises(Busy, match="is held"):
+    with witness._transaction(), pytest.raises(Busy, match="database is locked"):
         waiting.add_checkpoint(TREE.request(0, 1))
     waiting.close()
+
+
+def test_a_store_that_is_full_signs_nothing(witness: Witness) -> None:
+    """Where what is to be signed cannot be stored, it is not signed; once there is room again, it is."""
+    witness.add_checkpoint(TREE.request(0, 3))
+    pages = witness._store.execute("PRAGMA page_count").fetchone()[0]
+    witness._store.execute(f"PRAGMA max_page_count = {pages}")
+    note = Checkpoint(KEY.name, 7, TREE.head(7).root, ("x" * 30_000,)).sign(KEY).data()
+    request = changed(TREE.request(3, 7), note=note)
+    with pytest.raises(Busy, match="full"):
+        witness.add_checkpoint(request)
+    assert seen(witness) == 3
+    witness._store.execute("PRAGMA max_page_count = 1000000")
+    assert_cosigned(witness, witness.add_checkpoint(request), note)
+    assert seen(witness) == 7
 
 
 class Deadly(WitnessSigningKey):
@@ -391,6 +406,14 @@ def test_a_witness_that_forgot_cosigns_no_more(witness: Witness, tmp_path: Path)
     for way in (Witness.at, Witness.make):
         with pytest.raises(EvidenceBroken, match=r"lost witness\.db"):
             way(folder)
+    for left in copy.glob("witness.db-*"):
+        left.unlink()
+    whole = (copy / "witness.db").read_bytes()
+    for damaged in (b"", b"not a database at all", whole[:100], bytes(len(whole))):
+        (copy / "witness.db").write_bytes(damaged)
+        with pytest.raises(EvidenceBroken, match="is not the store of a witness"):
+            Witness.at(copy)
+    (copy / "witness.db").write_bytes(whole)
     (copy / "witness.key").unlink()
     with pytest.raises(BadInput, match=r"its key witness\.key is gone"):
         Witness.make(copy)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
@@ -66,6 +67,7 @@ class RemoteWitness:
     def _ask(self, submission: Submission) -> httpx.Response:
         import httpx
 
+        deadline = time.monotonic() + self._wait
         try:
             with _client(os.getpid()).stream(
                 "POST", f"{self.url}/add-checkpoint", content=submission.data(), timeout=self._wait
@@ -75,6 +77,8 @@ class RemoteWitness:
                     body += part
                     if len(body) > _LARGEST_ANSWER:
                         raise EvidenceBroken(f"The answer of the witness {self.key.name} is longer than any can be.")
+                    if time.monotonic() > deadline:
+                        raise httpx.ReadTimeout(f"no whole answer in {self._wait} seconds")
                 return httpx.Response(response.status_code, headers=response.headers, content=bytes(body))
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise WitnessUnavailable(

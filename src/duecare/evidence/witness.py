@@ -46,6 +46,7 @@ CREATE TABLE seen (
 CREATE TABLE contradiction (origin TEXT NOT NULL, note TEXT NOT NULL, at TEXT NOT NULL, UNIQUE (origin, note)) STRICT;
 PRAGMA user_version = 1;
 """
+_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -241,18 +242,20 @@ class Witness:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Alone in the store, over threads and processes; what is written is on disk when the block ends."""
+        """Alone in the store, over threads and processes; what is written is on disk when the block ends.
+
+        Raises ``Busy`` where the store is held by another or cannot be written now; then nothing was.
+        """
         with self._mutex:
             try:
                 self._store.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                raise Busy(f"The store of the witness {self.folder} is held: {error}.") from None
-            try:
                 yield self._store
-            except BaseException:
-                self._store.execute("ROLLBACK")
-                raise
-            self._store.execute("COMMIT")
+                self._store.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                raise Busy(f"The store of the witness {self.folder} cannot be written now: {error}.") from None
+            finally:
+                if self._store.in_transaction:
+                    self._store.execute("ROLLBACK")
 
 
 def _refuse(status: int, why: str) -> Answer:
@@ -260,10 +263,24 @@ def _refuse(status: int, why: str) -> Answer:
 
 
 def _open_store(path: Path) -> sqlite3.Connection:
+    """The store at ``path``. Raises ``EvidenceBroken`` where the file is not one."""
     # SQLite's own threads check is off because the mutex of the witness stands in its place.
     store = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
-    store.execute("PRAGMA journal_mode = WAL")
-    store.execute("PRAGMA synchronous = FULL")
+    try:
+        store.execute("PRAGMA journal_mode = WAL")
+        store.execute("PRAGMA synchronous = FULL")
+        version = store.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        store.close()
+        raise Busy(f"The store {path} cannot be opened now: {error}.") from None
+    except sqlite3.DatabaseError:
+        version = None
+    if version != _VERSION:
+        store.close()
+        raise EvidenceBroken(
+            f"{path} is not the store of a witness.",
+            hint="One that forgot what it cosigned must not cosign again: make a new one in another folder.",
+        )
     return store
 
 
