@@ -430,7 +430,7 @@ def test_the_command_refuses_a_changed_certificate(files: Path) -> None:
         assert done.returncode == 1, (position, done.stdout, done.stderr)
         assert json.loads(done.stdout)["entry"] is None
     path.write_bytes(data.replace(FORMAT.encode(), b"duecare-certificate/2"))
-    assert "neither" in verify(files, "certificate.json", *BOTH).stdout
+    assert "is none of" in verify(files, "certificate.json", *BOTH).stdout
 
 
 def test_all_hold_is_not_said_of_nothing() -> None:

@@ -209,9 +209,7 @@ class _Durable:
             folders.update(above for above in (folder, *folder.parents) if above.is_relative_to(self._root))
         # Only after all is written, and by several threads: the journal of the disk then takes many files at once.
         with ThreadPoolExecutor(4, thread_name_prefix="log-sync") as threads:
-            list(threads.map(_sync, self._files))
-        for folder in folders:
-            _sync(folder)
+            list(threads.map(_sync, [*self._files, *folders]))
 
 
 def _tiles_between(old: int, new: int) -> Iterator[tuple[str, int, int]]:
