@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from duecare.cli.output import HomeOption, JsonOption, console, moment, plain, print_json, say, table
+from duecare.cli.output import HomeOption, JsonOption, moment, plain, print_json, say
 from duecare.clock import parse_moment
 from duecare.consent.grants import Event, Grant, history
 from duecare.consent.notices import binding
@@ -22,12 +22,7 @@ from duecare.store.home import Home
 
 consent = typer.Typer(help="What people agreed to, and what of it stands.", no_args_is_help=True)
 
-_HAPPENED = {
-    "give": ("同意", "agreed to"),
-    "end": ("结束", "ended"),
-    "accept": ("接受告知书", "accepted the notice"),
-    "decline": ("拒绝告知书", "declined the notice"),
-}
+_ANSWERED = {"accept": ("接受告知书", "accepted the notice"), "decline": ("拒绝告知书", "declined the notice")}
 _ENDED = {
     "withdrawal": ("撤回同意", "withdrawn"),
     "purpose_ended": ("目的终止", "its purpose ended"),
@@ -71,7 +66,7 @@ def _look_up(home: Home, name: str, at: datetime | None) -> dict[str, Any]:
         known = person(session, name)
         events = [each for each in history(session, name) if at is None or each.at <= at]
         given = [each.grant for each in events if each.kind == "give" and each.grant is not None]
-        answered = {each.about for each in events if each.kind in ("accept", "decline")}
+        answered = {each.about for each in events if each.kind in _ANSWERED}
         notices = sorted(answered | {each.notice for each in given})
         return {
             "subject": known.id,
@@ -122,39 +117,32 @@ def _event_json(each: Event) -> dict[str, Any]:
 def _print(found: dict[str, Any], *, zh: bool) -> None:
     say(f"\n[bold]{plain(found['subject'])}[/]  [dim]{moment(found['since'])}[/]\n")
     if not found["grants"]:
-        say("没有任何同意。" if zh else "This person has agreed to nothing.")
-    else:
-        _print_grants(found["grants"], zh=zh)
+        say(f"  {'没有任何同意' if zh else 'This person has agreed to nothing.'}\n")
+    for each in sorted(found["grants"], key=lambda one: not one["stands"]):
+        _print_grant(each, zh=zh)
+    for each in found["history"]:
+        if each["kind"] in _ANSWERED:
+            answered = _ANSWERED[each["kind"]][0 if zh else 1]
+            _print_act(each["at"], f"{answered} {each['about']} {each['version']}", each)
     for notice, number in found["bound_by"].items():
-        bound = f"{number}" if number is not None else ("无" if zh else "none")
+        bound = str(number) if number is not None else ("无" if zh else "none")
         say(f"  {'受约束的告知书版本' if zh else 'Bound by version'}: {plain(notice)} {bound}")
-    answers = [each for each in found["history"] if each["kind"] in ("accept", "decline")]
-    for each in answers:
-        words = _HAPPENED[each["kind"]][0 if zh else 1]
-        about = f"{each['about']} {each['version']}"
-        say(f"  {moment(each['at'])}  {words} {plain(about)}  [dim]{plain(each['how'])} · {plain(each['screen'])}[/]")
-
-
-def _print_grants(grants: list[dict[str, Any]], *, zh: bool) -> None:
-    heads = ("编号", "处理目的", "告知书", "作出", "现状", "方式与页面")
-    rows = table(*(heads if zh else ("grant", "purpose", "notice", "given", "state", "how and by which screen")))
-    for each in sorted(grants, key=lambda one: (not one["stands"], one["grant"])):
-        over = each["end"]
-        state = f"[green]{'有效' if zh else 'stands'}[/]"
-        how = f"{each['how']} · {each['screen']}"
-        if over:
-            kind = _ENDED[over["kind"]][0 if zh else 1]
-            state = f"[red]{kind}[/] {moment(over['at'])}"
-            how += f" → {' · '.join(part for part in (over['how'], over['screen'], over['reason']) if part)}"
-        alone = ("单独同意" if zh else "by itself") if each["separate"] else ""
-        name = each["zh" if zh else "en"]
-        rows.add_row(
-            str(each["grant"]),
-            f"{plain(name)} [dim]{plain(each['purpose'])} {each['purpose_version']} {alone}[/]",
-            plain(f"{each['notice']} {each['notice_version']}"),
-            moment(each["given_at"]),
-            state,
-            f"[dim]{plain(how)}[/]",
-        )
-    console.print(rows)
     say()
+
+
+def _print_grant(each: dict[str, Any], *, zh: bool) -> None:
+    words, colour = (("有效", "stands"), "green") if each["stands"] else (("已结束", "ended"), "red")
+    state = f"[{colour}]{words[0 if zh else 1]}[/]"
+    name = plain(each["zh" if zh else "en"])
+    alone = ("  单独同意" if zh else "  by itself") if each["separate"] else ""
+    under = f"{each['purpose']} {each['purpose_version']} · {each['notice']} {each['notice_version']}"
+    say(f"  {state}  [bold]{name}[/]{alone}  [dim]{'编号' if zh else 'grant'} {each['grant']} · {plain(under)}[/]")
+    _print_act(each["given_at"], "同意" if zh else "agreed", each)
+    if each["end"]:
+        _print_act(each["end"]["at"], _ENDED[each["end"]["kind"]][0 if zh else 1], each["end"])
+    say()
+
+
+def _print_act(at: datetime, what: str, act: dict[str, Any]) -> None:
+    said = " · ".join(part for part in (act["how"], act["screen"], act.get("reason", "")) if part)
+    say(f"      {moment(at)}  {plain(what)}  [dim]{plain(said)}[/]")

@@ -102,8 +102,10 @@ def _marked(each: ParagraphChange) -> str:
 
 
 def _styled(part: Piece) -> str:
-    style = {"same": "", "removed": "red strike", "added": "green"}[part.kind]
-    return f"[{style}]{plain(part.text)}[/]" if style else plain(part.text)
+    if part.kind == "same":
+        return plain(part.text)
+    style, text = ("red", f"[-{part.text}-]") if part.kind == "removed" else ("green", f"{{+{part.text}+}}")
+    return f"[{style}]{plain(text)}[/]"
 
 
 def _heading(each: Version) -> dict[str, Any]:

@@ -9,6 +9,7 @@ never refused for the clock, nor undone.
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -244,7 +245,12 @@ def history(session: Session, subject: str) -> list[Event]:
     for said in session.scalars(answers):
         kind = "accept" if said.accepted else "decline"
         found.append(Event(said.answered_at, kind, said.notice, said.how, said.screen, number=said.number))
-    return sorted(found, key=lambda each: each.at)
+    return sorted(found, key=_order)
+
+
+def _order(event: Event) -> tuple[datetime, float, bool]:
+    """By time; of one moment, a grant ends before the one that takes its place is given, and answers come last."""
+    return event.at, event.grant.id if event.grant else math.inf, event.kind == "end"
 
 
 def _give(
