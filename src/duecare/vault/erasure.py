@@ -459,7 +459,7 @@ def _count(vault: Vault, session: Session, act: str, erasing: Erasing) -> None:
     """Note how much each place holds of each subject before it is emptied."""
     found: dict[str, dict[str, int]] = defaultdict(dict)
     for place in vault.places:
-        for subject, count in place.count(erasing, session if place.in_database else None).items():
+        for subject, count in place.count(erasing, session).items():
             found[subject][place.name] = count
     for subject, places in found.items():
         mine = (VaultErasure.act == act) & (VaultErasure.subject == subject)

@@ -38,13 +38,18 @@ class Index:
         return known[-1]
 
     def live(self, session: Session) -> list[tuple[int, bytes]]:
-        """Every generation under which look-ups may stand, with its key, oldest first."""
+        """Every generation under which look-ups may stand, with its key, oldest first.
+
+        One whose slot was erased is left out: this copy of the database is older, and its look-ups are to be made again.
+        """
         rows = session.execute(
             select(VaultIndexKey.generation, VaultIndexKey.slot, VaultIndexKey.id)
             .where(VaultIndexKey.state == KeyState.LIVE)
             .order_by(VaultIndexKey.generation)
         )
-        return [(row.generation, self._slots.key(Slot(row.slot, row.id))) for row in rows]
+        known = [(row.generation, Slot(row.slot, row.id)) for row in rows]
+        keys = self._slots.keys([slot for _, slot in known])
+        return [(generation, key) for (generation, _), key in zip(known, keys, strict=True) if key is not None]
 
     def make(self, session: Session, at: datetime) -> tuple[int, bytes]:
         """A new index key, the newest from the caller's commit on."""

@@ -2,7 +2,7 @@
 
 The vault's own values and exports are seen to by the vault. A system that keeps more about a subject (rows, lake rows,
 an index, messages that wait to be sent) registers each such place under the entry point ``duecare.places``: a function
-that returns a list of places.
+that returns a list of places. They are emptied in that order: an index comes after what it is made from.
 
 The rule of this module: a place counts what it holds before it is emptied, and holds nothing afterwards, however often
 it was killed in between.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -42,7 +43,8 @@ class Erasing:
 class Place(Protocol):
     """Somewhere that something about subjects rests. ``name`` stands in certificates.
 
-    ``in_database``: it is emptied in the transaction that begins the erasure, else after it, with ``session`` none.
+    ``in_database``: it is emptied in the transaction that begins the erasure, else after it, with ``session`` none. It
+    is counted in that transaction in any case: with a ``session``, no other may be opened.
     """
 
     @property
@@ -115,7 +117,7 @@ class LakeRows:
 
     def count(self, erasing: Erasing, session: Session | None) -> Mapping[str, int]:
         subjects = self.served.subjects(erasing)
-        version = self._version(erasing.home)
+        version = self._version(erasing.home, session)
         if not subjects or version == NEW:
             return {}
         home, found = erasing.home, Counter[str]()
@@ -143,9 +145,9 @@ class LakeRows:
             path = home.lake.root / self.source / self.table
             DeltaTable(str(path)).vacuum(0, dry_run=False, enforce_retention_duration=False)
 
-    def _version(self, home: Home) -> int:
-        with home.database.session() as session:
-            found = session.execute(_DECLARED, {"source": self.source, "table": self.table}).scalar()
+    def _version(self, home: Home, session: Session | None = None) -> int:
+        with nullcontext(session) if session is not None else home.database.session() as reading:
+            found = reading.execute(_DECLARED, {"source": self.source, "table": self.table}).scalar()
         return NEW if found is None else int(found)
 
 

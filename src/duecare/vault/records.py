@@ -52,13 +52,13 @@ class Vault:
         """
         self.home, self.database, self.clock = home, home.database, home.clock
         self.decisions = Decisions(engine or Engine.load(home.settings.policies))
-        self.log = Log.at(home.path)
         self.witnesses = tuple(witnesses(home.settings) if witnessed_by is None else witnessed_by)
         self.places: tuple[Place, ...] = (Exports(), *(registered() if places is None else places))
         with self.database.session() as session:
             sealed = session.scalar(select(VaultKey.id).limit(1)) is not None
         folder = home.path / "keys"
         self.slots = Slots(folder, master or FileMasterKeys(folder), create=not sealed)
+        self.log = Log.at(home.path)
         self.blobs = Blobs(home.path / "blobs")
         self.index = Index(self.slots)
         self._purposes: dict[tuple[str, int], Purpose] = {}

@@ -1,0 +1,245 @@
+"""An older copy of the database, the keys or the log is put back: nothing that was erased comes back with it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from duecare.consent import grants
+from duecare.errors import Erased, EvidenceBroken, KeyLost, NotGranted
+from duecare.evidence.certificate import verify_certificate
+from duecare.evidence.check import all_hold
+from duecare.evidence.outbox import read_entries, sequence
+from duecare.vault import erasure, rotation
+from duecare.vault.models import VaultKey
+from duecare.vault.records import Vault
+
+from ..evidence.witnessing import Served
+from .copies import DatabaseCopy, FolderCopy, drop_copy
+from .park import BASIC, PRINT, furnish, holder, opened, person
+
+
+@dataclass
+class Rig:
+    """A home whose parts can go back in time one by one."""
+
+    home: Path
+    url: str
+    witness: Served
+    folder: Path
+
+    def opened(self) -> AbstractContextManager[Vault]:
+        return opened(self.home, self.url, witnessed_by=[self.witness.remote()])
+
+    def database(self) -> DatabaseCopy:
+        return DatabaseCopy(self.url, self.folder)
+
+    def keys(self) -> FolderCopy:
+        return FolderCopy(self.home / "keys", self.folder / "keys.copy")
+
+    def log(self) -> FolderCopy:
+        return FolderCopy(self.home / "log", self.folder / "log.copy")
+
+
+@pytest.fixture
+def rig(database_url: str, tmp_path: Path, witness: Served) -> Iterator[Rig]:
+    """A home with two holders."""
+    made = Rig(tmp_path / "home", database_url, witness, tmp_path)
+    with made.opened() as vault:
+        furnish(vault)
+    yield made
+    drop_copy(database_url)
+
+
+def two(rig: Rig) -> tuple[str, str]:
+    with rig.opened() as vault:
+        return holder(vault), holder(vault)
+
+
+def withdraw(vault: Vault, subject: str) -> erasure.Erasure:
+    return erasure.withdraw(vault, subject, "fingerprint_entry", how="a click", screen="my data").erasures[0]
+
+
+def is_gone(vault: Vault, subject: str) -> None:
+    """It opens nowhere, its grant has ended, its slot is erased, and it was certified once."""
+    with pytest.raises(Erased):
+        vault.open("fingerprint", subject, "fingerprint_entry", "gate")
+    with vault.database.session() as session:
+        assert not grants.standing(session, subject, "fingerprint_entry")
+        keys = session.scalars(select(VaultKey).where(VaultKey.subject == subject)).all()
+        (mine,) = [key for key in keys if key.purpose == "fingerprint_entry"]
+        (found,) = [each for each in erasure.erasures(session, subject) if each.purpose == "fingerprint_entry"]
+    assert dict(vault.slots.states())[mine.id].name == "ERASED"
+    data = erasure.certificate(vault, found.id)
+    assert all_hold(verify_certificate(data, vault.log.key, [each.key for each in vault.witnesses]))
+    sequence(vault.database, vault.log)
+    entries = [entry.subject for entry in read_entries(vault.log, kinds=["erasure:complete"])]
+    assert entries.count(f"erasure:{found.id}") == 1
+
+
+def is_held(vault: Vault, subject: str) -> None:
+    assert vault.open("fingerprint", subject, "fingerprint_entry", "gate") == PRINT
+    assert vault.open("name", subject, "pass_contract", "gate") == BASIC["name"]
+    assert subject in vault.find_all("phone", BASIC["phone"], "pass_contract", "gate")
+
+
+def test_an_older_database_replays_the_erasures_of_the_log(rig: Rig) -> None:
+    """What the copy still held is erased again on opening; what was not erased opens as before."""
+    gone, stays = two(rig)
+    copy = rig.database()
+    with rig.opened() as vault:
+        withdraw(vault, gone)
+    copy.put_back()
+    with rig.opened() as vault:
+        assert vault.recovered.erasures == 1
+        is_gone(vault, gone)
+        is_held(vault, stays)
+    with rig.opened() as vault:
+        assert vault.recovered.erasures == 0, "once is enough"
+
+
+def test_an_older_database_and_older_keys_together(rig: Rig) -> None:
+    """Both are of one time, and know nothing of the erasure: the log does, and its marks win in both."""
+    gone, stays = two(rig)
+    database, keys = rig.database(), rig.keys()
+    with rig.opened() as vault:
+        withdraw(vault, gone)
+    database.put_back()
+    keys.put_back()
+    with rig.opened() as vault:
+        assert vault.recovered.slots == 1
+        is_gone(vault, gone)
+        is_held(vault, stays)
+
+
+def test_older_keys_alone(rig: Rig) -> None:
+    """A copy of keys/ that still has the key: the database knows it as erased, and its slot is destroyed again."""
+    gone, stays = two(rig)
+    keys = rig.keys()
+    with rig.opened() as vault:
+        withdraw(vault, gone)
+        later = holder(vault)
+    keys.put_back()
+    with rig.opened() as vault:
+        assert vault.recovered.slots == 1
+        is_gone(vault, gone)
+        is_held(vault, stays)
+        with pytest.raises(KeyLost, match="older copy"):
+            vault.open("name", later, "pass_contract", "gate")
+        newest = holder(vault)
+        is_held(vault, newest)
+        assert rotation.inventory(vault).missing == 3
+        withdraw(vault, later)
+        is_held(vault, newest)  # whose key stands in the slot that the lost one had
+
+
+def test_keys_are_older_than_a_rotation(rig: Rig) -> None:
+    """A copy of keys/ from before a rotation is whole in itself; what was erased since is destroyed in it, too."""
+    gone, stays = two(rig)
+    keys = rig.keys()
+    with rig.opened() as vault:
+        rotation.rotate(vault)
+        withdraw(vault, gone)
+    keys.put_back()
+    with rig.opened() as vault:
+        is_gone(vault, gone)
+        assert vault.open("fingerprint", stays, "fingerprint_entry", "gate") == PRINT
+        with pytest.raises(KeyLost):
+            vault.find_all("phone", BASIC["phone"], "pass_contract", "gate")
+
+
+def test_a_database_from_before_a_rotation_finds_people_again(rig: Rig) -> None:
+    """Its look-ups stand under an index key that was destroyed since: they are made again."""
+    _, stays = two(rig)
+    copy = rig.database()
+    with rig.opened() as vault:
+        rotation.rotate(vault)
+    copy.put_back()
+    with rig.opened() as vault:
+        is_held(vault, stays)
+
+
+def test_an_erasure_that_neither_database_nor_log_remember(rig: Rig) -> None:
+    """The database is older, and the log was lost with the machine: the destroyed slot is what is left of it."""
+    gone, stays = two(rig)
+    database, log = rig.database(), rig.log()
+    with opened(rig.home, rig.url, witnessed_by=[]) as vault:
+        withdraw(vault, gone)
+    database.put_back()
+    log.put_back()
+    with rig.opened() as vault:
+        is_gone(vault, gone)
+        is_held(vault, stays)
+        with vault.database.session() as session:
+            (found,) = erasure.erasures(session, gone)
+        assert "destroyed before" in found.note
+
+
+def test_everything_is_older_and_the_witness_notices(rig: Rig) -> None:
+    """Database, keys and log are of one time: nothing here can know, but the witness has seen a longer log."""
+    gone, _ = two(rig)
+    copies = rig.database(), rig.keys(), rig.log()
+    with rig.opened() as vault:
+        withdraw(vault, gone)
+    for copy in copies:
+        copy.put_back()
+    with pytest.raises(EvidenceBroken, match="older copy"), rig.opened():
+        pass
+
+
+def test_a_log_that_is_older_than_the_database_is_refused(rig: Rig) -> None:
+    """The database knows more of the log than there is: nothing is opened until the newer log is back."""
+    gone, _ = two(rig)
+    log = rig.log()
+    with opened(rig.home, rig.url, witnessed_by=[]) as vault:
+        withdraw(vault, gone)
+    log.put_back()
+    with pytest.raises(EvidenceBroken, match="older copy"), opened(rig.home, rig.url, witnessed_by=[]):
+        pass
+
+
+def test_a_withdrawal_without_anything_sealed_is_replayed_too(rig: Rig) -> None:
+    """The person agreed and withdrew before anything was taken: the older database may not think that they agree."""
+    with rig.opened() as vault:
+        subject = person(vault, "fingerprint_entry")
+    copy = rig.database()
+    with rig.opened() as vault:
+        withdraw(vault, subject)
+    copy.put_back()
+    with rig.opened() as vault:
+        with pytest.raises(NotGranted, match="ended"):
+            vault.open("fingerprint", subject, "fingerprint_entry", "gate")
+        with vault.database.session() as session:
+            (found,) = erasure.erasures(session, subject)
+        assert erasure.certificate(vault, found.id)
+
+
+def test_a_purpose_that_ended_stays_ended(rig: Rig) -> None:
+    """The end of a purpose for everyone is done again, for everyone."""
+    people = two(rig)
+    copy = rig.database()
+    with rig.opened() as vault:
+        assert erasure.end_purpose(vault, "fingerprint_entry", note="指纹入园停用") == 2
+    copy.put_back()
+    with rig.opened() as vault:
+        assert vault.recovered.erasures == 2
+        for subject in people:
+            is_gone(vault, subject)
+
+
+def test_the_keys_are_not_there(rig: Rig) -> None:
+    """Without keys/ nothing opens, nothing is made anew in their place, and it says what to put back."""
+    two(rig)
+    copy = rig.keys()
+    shutil.rmtree(rig.home / "keys")
+    with pytest.raises(KeyLost, match=r"vault\.slots"), opened(rig.home, rig.url, witnessed_by=[]):
+        pass
+    copy.put_back()
+    with rig.opened():
+        pass
