@@ -14,8 +14,7 @@ from duecare.settings import load
 from duecare.store.home import Home
 
 if TYPE_CHECKING:
-    from duecare.vault.held import Held
-    from duecare.vault.openings import Opening
+    from duecare.vault.records import Held, Opening
 
 _STATES = {"held": ("持有", "held"), "kept": ("依法留存", "legal hold"), "erased": ("已删除", "erased")}
 

@@ -40,7 +40,7 @@ class Index:
     def live(self, session: Session) -> list[tuple[int, bytes]]:
         """Every generation under which look-ups may stand, with its key, oldest first.
 
-        One whose slot was erased is left out: this copy of the database is older, and its look-ups are to be made again.
+        One whose slot was erased is left out: this copy of the database is older, its look-ups are to be made again.
         """
         rows = session.execute(
             select(VaultIndexKey.generation, VaultIndexKey.slot, VaultIndexKey.id)

@@ -334,6 +334,8 @@ class Slots:
 class _File:
     """One slots file, open, with the key under which its slots are wrapped."""
 
+    _descriptor = -1
+
     def __init__(self, path: Path, master: MasterKeys) -> None:
         refuse_wide(path)
         self.path = path
@@ -355,7 +357,7 @@ class _File:
                 master.unwrap(generation, head[_HEAD.size : _HEAD.size + length]),
             )
         except BaseException:
-            os.close(self._descriptor)
+            self.close()
             raise
 
     def stands(self) -> bool:

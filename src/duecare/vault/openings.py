@@ -151,19 +151,11 @@ def find_all(vault: Vault, field: str, value: str, purpose: str, actor: str) -> 
             refused = not_granted(purpose, decided[0], vault.home.settings.language)
             _refuse(connection, asked, [reason.id for reason in decided[0].reasons], refused, "", None)
         else:
-            for generation, key in vault.index.live(session):
-                same = (VaultLookup.field == field) & (VaultLookup.generation == generation)
-                rows = connection.execute(
-                    select(GrantRow.subject, SubjectRow.salt)
-                    .select_from(VaultLookup)
-                    .join(VaultWrap, VaultWrap.value_id == VaultLookup.value_id)
-                    .join(VaultKey, and_(VaultKey.id == VaultWrap.key_id, VaultKey.state == KeyState.LIVE))
-                    .join(GrantRow, and_(GrantRow.subject == VaultKey.subject, GrantRow.purpose == VaultKey.purpose))
-                    .join(SubjectRow, SubjectRow.id == GrantRow.subject)
-                    .where(same, VaultLookup.digest == look_up(key, field, value))
-                    .where(VaultKey.purpose == purpose, GrantRow.ended_at.is_(None), condition)
-                )
-                found.update((row.subject, row.salt) for row in rows)
+            rows = _matching(vault, session, asked, value, condition)
+            if stale := [row.subject for row in rows if row.key_grant != row.grant_id]:
+                follow(session, purpose, stale)
+                rows = _matching(vault, session, asked, value, condition)
+            found = {row.subject: row.salt for row in rows if row.key_grant == row.grant_id}
             _note(connection, asked, reasons(decided), list(found), list(found.values()))
     if refused is not None:
         raise refused
@@ -269,6 +261,30 @@ def _erased(session: Session, field: str, subject: str, act: str | None) -> Eras
         erasure=row.id if row else "",
         at=row.begun_at if row else None,
     )
+
+
+def _matching(vault: Vault, session: Session, asked: _Asked, value: str, condition: Any) -> list[_Row]:
+    """Whose field, held for the purpose, is ``value``, of those whose grants stand and fulfil ``condition``."""
+    (field,) = asked.fields
+    rows: list[_Row] = []
+    live: list[tuple[int, bytes]] = []
+    # A rotation moves look-ups forward, and may have begun another generation while the earlier ones were asked.
+    while live != (now := vault.index.live(session)):
+        live, rows = now, []
+        for generation, key in live:
+            same = (VaultLookup.field == field) & (VaultLookup.generation == generation)
+            rows += session.execute(
+                select(GrantRow.subject, GrantRow.id.label("grant_id"), VaultKey.grant_id.label("key_grant"))
+                .add_columns(SubjectRow.salt)
+                .select_from(VaultLookup)
+                .join(VaultWrap, VaultWrap.value_id == VaultLookup.value_id)
+                .join(VaultKey, and_(VaultKey.id == VaultWrap.key_id, VaultKey.state == KeyState.LIVE))
+                .join(GrantRow, and_(GrantRow.subject == VaultKey.subject, GrantRow.purpose == VaultKey.purpose))
+                .join(SubjectRow, SubjectRow.id == GrantRow.subject)
+                .where(same, VaultLookup.digest == look_up(key, field, value))
+                .where(VaultKey.purpose == asked.purpose, GrantRow.ended_at.is_(None), condition)
+            )
+    return rows
 
 
 def _set(connection: Connection, asked: _Asked, subjects: Sequence[str] | None, condition: Any) -> list[_Row]:

@@ -23,11 +23,13 @@ from duecare.vault import collection, openings, replay
 from duecare.vault.blobs import Blobs
 from duecare.vault.decisions import Decisions
 from duecare.vault.exports import Exports
-from duecare.vault.held import Held, held
+from duecare.vault.held import Held as Held
+from duecare.vault.held import held
 from duecare.vault.index import Index
 from duecare.vault.keys import FileMasterKeys, MasterKeys, Slots
 from duecare.vault.models import VaultKey
-from duecare.vault.openings import Opened, Opening
+from duecare.vault.openings import Opened as Opened
+from duecare.vault.openings import Opening as Opening
 from duecare.vault.places import Place, registered
 
 Value = str | bytes

@@ -1,0 +1,89 @@
+"""There is one door to a plaintext: no other module can make one, and the source says so."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import duecare
+
+ROOT = Path(duecare.__file__).parent
+VAULT = ROOT / "vault"
+CIPHERS = ("cryptography.hazmat.primitives.ciphers", "cryptography.hazmat.primitives.keywrap", "cryptography.fernet")
+KEYS = ("keys", "fields", "blobs", "index", "models", "collection", "openings", "succession")
+"""Modules of the vault that handle keys, ciphertexts or the tables of both."""
+TABLES = ("vault_keys", "vault_values", "vault_wraps", "vault_lookups", "vault_index_keys")
+MIGRATION = "0005_vault.py"
+
+
+def sources(*, inside: bool) -> Iterator[tuple[Path, ast.Module]]:
+    """The modules of the project, those of the vault or all others."""
+    for path in sorted(ROOT.rglob("*.py")):
+        if path.is_relative_to(VAULT) is inside:
+            yield path, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """The full names of everything a module imports, wherever it does."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{each.name}" for each in node.names)
+
+
+def called(tree: ast.Module, name: str) -> bool:
+    """Whether a module calls, or passes on, a function of that name."""
+    return any(
+        (isinstance(node, ast.Name) and node.id == name) or (isinstance(node, ast.Attribute) and node.attr == name)
+        for node in ast.walk(tree)
+    )
+
+
+def test_no_other_module_can_encrypt_or_decrypt() -> None:
+    """Outside of the vault nothing imports a cipher, a key wrap, or a module of the vault that handles keys."""
+    inner = tuple(f"duecare.vault.{name}" for name in KEYS)
+    for path, tree in sources(inside=False):
+        for name in imported(tree):
+            assert not name.startswith(CIPHERS), f"{path} imports {name}"
+            assert not name.startswith(inner), f"{path} imports {name}"
+
+
+def test_no_other_module_reads_ciphertexts_or_the_files_of_the_keys() -> None:
+    """Outside of the vault no text names one of its tables or key files, the migration that makes them aside."""
+    for path, tree in sources(inside=False):
+        if path.name == MIGRATION:
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                for word in (*TABLES, "vault.slots", "vault.master"):
+                    assert word not in node.value, f"{path} names {word}"
+
+
+def test_a_plaintext_comes_to_be_in_one_function() -> None:
+    """In the vault one function decrypts a field: opening and the making of look-ups call it, and nobody else."""
+    decrypting = {path.stem for path, tree in sources(inside=True) if called(tree, "unseal")}
+    assert decrypting == {"openings", "rotation"}
+    assert {path.stem for path, tree in sources(inside=True) if called(tree, "unwrap_data_key")} == {
+        "openings",
+        "collection",
+    }
+    ciphers = {path.stem for path, tree in sources(inside=True) if any(n.startswith(CIPHERS) for n in imported(tree))}
+    assert ciphers == {"keys", "fields", "backup"}
+
+
+def test_the_scan_would_see_a_second_door() -> None:
+    """The scan is not blind: it finds what it looks for where that is."""
+    names = {name for _, tree in sources(inside=True) for name in imported(tree)}
+    assert any(name.startswith(CIPHERS) for name in names)
+    assert "duecare.vault.keys" in names
+    texts = [
+        node.value
+        for path, tree in sources(inside=False)
+        if path.name == MIGRATION
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert set(TABLES) <= set(texts)
