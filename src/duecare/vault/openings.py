@@ -183,13 +183,17 @@ def missing(session: Session, field: str, subject: str, purpose: str) -> Duecare
         .where(VaultValue.subject == subject, VaultValue.field == field)
         .order_by(VaultValue.sealed_at.desc())
     ).all()
-    others = sorted(
-        {row.purpose for row in rows if row.state == ValueState.HELD and row.purpose not in (None, purpose)}
-    )
+    held = {row.purpose for row in rows if row.state == ValueState.HELD and row.purpose is not None}
+    others = sorted(held - {purpose})
     if others:
         return NotGranted(
             f"{field} is held for {', '.join(others)}, not for {purpose}.",
             hint=f"What was collected for one purpose serves no other: seal it for {purpose}, or allow it.",
+        )
+    if purpose in held:
+        return NotGranted(
+            f"{field} is held for {purpose} under a grant that has ended; the one that stands came later.",
+            hint="What was withdrawn is not taken up again: the next retention run erases it; collect it anew.",
         )
     act = next((row.act for row in rows if row.state == ValueState.ERASED), None)
     if act is not None:
