@@ -45,11 +45,10 @@ def home(tmp_path: Path, database_url: str, clock: SetClock) -> Iterator[Home]:
 @pytest.fixture
 def park(home: Home) -> Iterator[Park]:
     """A park that sells passes with card and ID card, and card and fingerprint; tickets too."""
-    opened = Park.open(home)
-    changes.publish(opened, FINGERS)
-    changes.open_tickets(opened)
-    yield opened
-    opened.vault.close()
+    with Park.open(home) as opened:
+        changes.publish(opened, FINGERS)
+        changes.open_tickets(opened)
+        yield opened
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from duecare.consent import notices, subjects
+from duecare.consent import purposes as declared
 from duecare.consent.differences import Difference
 from duecare.consent.notices import Controller, Notice
 from duecare.errors import BadInput, UseError
@@ -69,7 +70,10 @@ def publish(
     at = park.now()
     text = notice or notice_of(ways)
     with park.home.database.session() as session:
-        declare_all(session, park.engine, at, [each for each in PURPOSES if not _ended(session, each.name)])
+        over = {each.name for each in declared.purposes(session) if each.ended_at is not None}
+        if gone := [name for name in ways if method(name).purpose in over]:
+            raise UseError(f"{', '.join(gone)} has ended, and does not come back.", hint="Leave it out.")
+        declare_all(session, park.engine, at, [each for each in PURPOSES if each.name not in over])
         offers.open_sale(session, park.engine, product, ways, at)
         before = [each.number for each in notices.versions(session, NOTICE)]
         number = notices.publish(session, text, Controller.of(park.home.settings), at)
@@ -143,12 +147,6 @@ def remind(park: Park, number: int) -> int:
             raise UseError(f"Version {number} changed nothing that anybody could answer.", hint="Name a later one.")
         old, new = versions[number - 2].notice, versions[number - 1].notice
         return messages.queue(session, notices.unanswered(session, NOTICE, number), _announced(old, new), at)
-
-
-def _ended(session: Session, purpose: str) -> bool:
-    from duecare.consent import purposes as declared
-
-    return any(each.name == purpose and each.ended_at is not None for each in declared.purposes(session))
 
 
 def _announced(old: Notice, new: Notice) -> Text:

@@ -5,6 +5,7 @@ The rule of this module: everything the pass system does to a person's data goes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from duecare.rules.engine import Engine
 from duecare.store.home import Home
 
 if TYPE_CHECKING:
+    from duecare.evidence.cosign import RemoteWitness
     from duecare.vault.records import Vault
 
 SERVICE = "service:passes"
@@ -29,12 +31,25 @@ class Park:
     engine: Engine
 
     @classmethod
-    def open(cls, home: Home, engine: Engine | None = None) -> Park:
-        """The park in ``home``. ``engine``: the holdings and the operator's policies, by default."""
+    def open(
+        cls, home: Home, engine: Engine | None = None, *, witnessed_by: Sequence[RemoteWitness] | None = None
+    ) -> Park:
+        """The park in ``home``. ``engine``: the holdings and the operator's policies, by default; ``witnessed_by``
+        stands in the place of the setting."""
         from duecare.vault.records import Vault
 
         chosen = engine or Engine.load(home.settings.policies)
-        return cls(home, Vault(home, chosen), chosen)
+        return cls(home, Vault(home, chosen, witnessed_by=witnessed_by), chosen)
+
+    def close(self) -> None:
+        """Close the vault. The home stays open."""
+        self.vault.close()
+
+    def __enter__(self) -> Park:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def now(self) -> datetime:
         """The time, in UTC."""

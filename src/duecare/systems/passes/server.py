@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from duecare.errors import BadInput
-from duecare.systems.passes import gates
+from duecare.systems.passes import gates, pages
 from duecare.systems.passes.park import Park
 
 
@@ -23,6 +23,7 @@ def application(park: Park) -> FastAPI:
     """The application over ``park``."""
     made = FastAPI(title="duecare passes", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
     made.include_router(gates.router(park))
+    pages.install(made, park)
     return made
 
 

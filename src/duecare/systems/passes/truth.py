@@ -1,0 +1,229 @@
+"""The holder's page of truth, as data: what is held of me, for what, until when, who opened it and why; and my rights.
+
+The rule of this module: it shows everything and hides nothing that concerns the holder, and nothing that concerns
+anybody else; and each right is one call.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from duecare.consent import grants, notices, receipts, subjects
+from duecare.consent import purposes as declared
+from duecare.consent.grants import Grant
+from duecare.consent.purposes import Purpose
+from duecare.errors import UnknownName, UseError
+from duecare.evidence.outbox import record, sequence
+from duecare.systems.passes import enrolment, holders, messages, refunds
+from duecare.systems.passes.holders import Held
+from duecare.systems.passes.methods import CARD_ID_CARD, METHODS, method
+from duecare.systems.passes.models import Card, Visit
+from duecare.systems.passes.park import Park, day_of
+from duecare.systems.passes.purposes import AT_SALE, NOTICE
+from duecare.vault import erasure, retention
+from duecare.vault.erasure import Outcome
+from duecare.vault.exports import export
+
+
+def truth(park: Park, subject: str) -> dict[str, Any]:
+    """Everything about a subject, as JSON values but for dates and times. Raises ``UnknownName``.
+
+    Of one of whom everything was erased, what was erased and why is still there.
+    """
+    with park.home.database.session() as session:
+        subjects.subject(session, subject)
+        words = {each.name: {"zh": each.zh, "en": each.en} for each in declared.fields(session)}
+        return {
+            "subject": subject,
+            "pass": _pass(park, session, subject),
+            "notice": _notice(session, subject),
+            "purposes": [_purpose(session, subject, each) for each in declared.purposes(session)],
+            "held": [
+                {**words.get(each.field, {}), **each.as_json()} for each in park.vault.holds(session, subject)
+            ],
+            "openings": [
+                {
+                    "at": each.at, "by": each.by, "why": each.why, "purpose": each.purpose, "kind": each.kind,
+                    "fields": list(each.fields), "people": each.subjects, "entry": each.entry,
+                }
+                for each in park.vault.openings(session, subject)
+            ],
+            "visits": _visits(session, subject),
+            "messages": [
+                {"at": each.created_at, "channel": each.channel, "state": each.state, "sent_at": each.sent_at}
+                | {"zh": each.said["zh"], "en": each.said["en"]}
+                for each in messages.of_holder(session, subject)
+            ],
+            "erasures": [_erasure(each) for each in erasure.erasures(session, subject)],
+            "history": [_event(each) for each in grants.history(session, subject)],
+        }  # fmt: skip
+
+
+def withdraw(park: Park, subject: str, purpose: str, *, how: str, screen: str) -> Outcome:
+    """Take a consent back, in effect at once; what was held for it alone is erased. Call it outside of a transaction.
+
+    Where the agreed way in rested on it, that is card and ID card from now on. Raises ``UseError`` for what is no
+    consent but the contract, or where it was never given.
+    """
+    if purpose in AT_SALE:
+        raise UseError(
+            f"{purpose} does not rest on a consent: it is the contract of the pass.",
+            hint="To end the pass and have everything erased, ask for erasure.",
+        )
+    done = erasure.withdraw(park.vault, subject, purpose, how=how, screen=screen)
+    with park.home.database.session() as session:
+        rested = METHODS[holders.by_subject(session, subject).holder.method].purpose == purpose
+    if rested:
+        enrolment.leave_biometrics(park, subject, actor=f"holder, {screen}")
+    return done
+
+
+def erase(park: Park, subject: str, *, ends_pass: bool, how: str, screen: str) -> Outcome:
+    """Erase everything, at the person's request (PIPL art. 47). It ends the pass, which ``ends_pass`` must say.
+
+    Call it outside of any transaction. Raises ``UseError`` where it does not.
+    """
+    at = park.now()
+    with park.home.database.session() as session:
+        held = holders.by_subject(session, subject)
+        valid = not held.fault(day_of(at))
+        if valid and not ends_pass:
+            raise UseError(
+                "The pass is valid, and ends when everything is erased.", hint="Say that it may end (ends_pass)."
+            )
+        if held.holder.left_on is None:
+            held.holder.left_on = day_of(at)
+        body = {"holder": subjects.commitment(session, subject), "how": how, "screen": screen}
+        record(session, "pass:end", f"pass:{held.sold.id}", body, at)
+    return erasure.erase(park.vault, subject, note=f"{how}, {screen}")
+
+
+def certificate(park: Park, subject: str, name: str) -> bytes:
+    """One of the subject's certificates. Raises ``UnknownName``, ``WitnessUnavailable``, ``BadInput``."""
+    if erasure.get(park.vault, name).subject != subject:
+        raise UnknownName("erasure", name, [])
+    return erasure.certificate(park.vault, name)
+
+
+def receipt(park: Park, subject: str, grant: int) -> bytes:
+    """The receipt of one of the subject's grants, as a file. Raises ``UnknownName``, ``EvidenceBroken``."""
+    with park.home.database.session() as session:
+        mine = {each.grant.id for each in grants.history(session, subject) if each.grant}
+    if grant not in mine:
+        raise UnknownName("grant", str(grant), sorted(str(each) for each in mine))
+    sequence(park.home.database, park.vault.log)
+    return receipts.receipt_bytes(receipts.build(park.home.database, park.vault.log, grant))
+
+
+def copy(park: Park, subject: str) -> bytes:
+    """The person's own copy (PIPL art. 45), as a JSON document. Raises ``UnknownName``, ``NotGranted``."""
+    return export(park.vault, subject, "service:passes").read_bytes()
+
+
+def _pass(park: Park, session: Session, subject: str) -> dict[str, Any] | None:
+    try:
+        held = holders.by_subject(session, subject)
+    except UnknownName:
+        return None
+    cards = session.scalars(select(Card).where(Card.holder_id == held.holder.id).order_by(Card.issued_at))
+    agreed, product = method(held.holder.method), held.product
+    return {
+        "id": held.sold.id,
+        "product": {"name": product.name, "zh": product.zh, "en": product.en},
+        "year": held.period.year,
+        "first": held.period.first,
+        "last": held.period.last,
+        "ended_on": held.holder.left_on,
+        "agreed_way": {"name": agreed.name, "zh": agreed.zh, "en": agreed.en},
+        "ways": list(dict.fromkeys([agreed.name, CARD_ID_CARD.name])),
+        "cards": [{"issued_at": card.issued_at, "lost_at": card.lost_at} for card in cards],
+        "refund": _refund(park, session, held),
+    }
+
+
+def _refund(park: Park, session: Session, held: Held) -> dict[str, Any]:
+    """Whether a refund is owed, and what it would be today."""
+    owed = refunds.entitled(session, held)
+    if not owed:
+        return {"owed": False}
+    quote = refunds.quote(session, held.sold.id, [str(held.holder.subject)], park.today())
+    return {"owed": True, "amount": str(quote.amount), "days_left": quote.days_left, "days": quote.days}
+
+
+def _notice(session: Session, subject: str) -> dict[str, Any]:
+    bound, newest = notices.binding(session, subject, NOTICE), notices.version(session, NOTICE)
+    shown: dict[str, Any] = {"name": NOTICE, "binding": bound, "newest": newest.number}
+    if bound is not None and bound != newest.number:
+        shown["difference"] = notices.difference(notices.version(session, NOTICE, bound), newest).as_json()
+        declined = subject in notices.declined(session, NOTICE, newest.number)
+        shown["answer"] = "declined" if declined else "none"
+    return shown
+
+
+def _purpose(session: Session, subject: str, purpose: Purpose) -> dict[str, Any]:
+    given = [each.grant for each in grants.history(session, subject) if each.grant and each.kind == "give"]
+    mine = [each for each in given if each.purpose == purpose.name]
+    latest = mine[-1] if mine else None
+    kept = retention.expiry(session, subject, purpose.retention)
+    return {
+        "name": purpose.name,
+        "zh": purpose.zh,
+        "en": purpose.en,
+        "fields": list(purpose.fields),
+        "basis": purpose.basis.value,
+        "special": [each.value for each in purpose.special],
+        "required": purpose.required,
+        "necessity": {"zh": purpose.necessity.zh, "en": purpose.necessity.en} if purpose.necessity else None,
+        "ended_at": purpose.ended_at,
+        "until": kept[1] if kept else None,
+        "grant": _grant(latest) if latest else None,
+        "can_withdraw": latest is not None and latest.stands and purpose.name not in AT_SALE,
+    }
+
+
+def _grant(grant: Grant) -> dict[str, Any]:
+    over = grant.end
+    return {
+        "id": grant.id,
+        "notice_version": grant.notice_version,
+        "separate": grant.separate,
+        "given_at": grant.given_at,
+        "how": grant.how,
+        "screen": grant.screen,
+        "ended": None if over is None else {"at": over.at, "why": over.kind.value, "reason": over.reason},
+    }
+
+
+def _visits(session: Session, subject: str) -> list[dict[str, Any]]:
+    rows = session.scalars(select(Visit).where(Visit.subject == subject).order_by(Visit.at))
+    return [{"at": row.at, "gate": row.gate, "way": row.method, "offline": row.offline} for row in rows]
+
+
+def _erasure(done: erasure.Erasure) -> dict[str, Any]:
+    return {
+        "id": done.id,
+        "purpose": done.purpose,
+        "reason": done.reason,
+        "article": done.article,
+        "note": done.note,
+        "state": done.state.value,
+        "begun_at": done.begun_at,
+        "erased_at": done.erased_at,
+        "places": dict(done.places),
+        "certificate": done.certificate is not None,
+    }
+
+
+def _event(happened: grants.Event) -> dict[str, Any]:
+    return {
+        "at": happened.at,
+        "what": happened.kind,
+        "about": happened.about,
+        "how": happened.how,
+        "screen": happened.screen,
+        "reason": happened.reason,
+        "version": happened.number,
+    }
