@@ -91,6 +91,20 @@ def test_a_pass_that_expires_meanwhile(park: Park, gate: Gate, sold: Sold, clock
     assert why(gone.enter(Presentation(sold.cards[1].card, SHE.id_number))) == ["gate.expired"]
 
 
+def test_a_pass_renewed_early(park: Park, gate: Gate, sold: Sold, clock: SetClock) -> None:
+    """A pass that was renewed opens on the days of the old year and of the new one, in touch and alone."""
+    clock.advance(timedelta(days=340))
+    sales.renew(park, sold.pass_id, screen="counter", actor="clerk")
+    assert gate.enter(Presentation(sold.cards[1].card, SHE.id_number)).open
+    gate.sync()
+    gone = cut_off(gate, clock)
+    assert gone.enter(Presentation(sold.cards[1].card, SHE.id_number)).open
+    clock.advance(timedelta(days=30))
+    assert gate.enter(Presentation(sold.cards[1].card, SHE.id_number)).open
+    (line, _) = (gate.folder / "list.body").read_text().splitlines()
+    assert line.split()[1:3] == ["2020-04-26", "2021-04-25"]
+
+
 def test_a_gate_without_a_list(gate: Gate, clock: SetClock, sold: Sold) -> None:
     """A gate that was never in touch stays shut."""
     assert why(cut_off(gate, clock).enter(Presentation(sold.cards[1].card, SHE.id_number))) == ["gate.no_list"]

@@ -263,6 +263,23 @@ def test_a_refund_for_one_of_two(park: Park, sold: Sold, clock: SetClock) -> Non
     assert ([each.subject for each in renewed.cards], str(renewed.price)) == ([hers], "625.60")
 
 
+def test_refunds_one_after_the_other(park: Park, sold: Sold) -> None:
+    """Two holders who leave one after the other are each refunded their own half, and never the other's."""
+    his, hers = (each.subject for each in sold.cards)
+    for subject in (his, hers):
+        paid = refunds.pay_back(park, sold.pass_id, [subject], reason="moves", actor="clerk", goodwill=True)
+        assert (paid.price, paid.amount) == (680, 678)
+
+
+def test_a_refund_of_a_pass_renewed_early(park: Park, sold: Sold, clock: SetClock) -> None:
+    """The year that runs is refunded pro rata, and the one that has not begun as it was paid."""
+    clock.set(datetime(2020, 4, 20, 10, tzinfo=BEIJING))
+    sales.renew(park, sold.pass_id, screen="counter", actor="clerk")
+    both = [each.subject for each in sold.cards]
+    paid = refunds.pay_back(park, sold.pass_id, both, reason="moves", actor="clerk", goodwill=True)
+    assert (paid.days_left, paid.days, str(paid.amount)) == (5 + 365, 730, str(Decimal(19) + Decimal("1251.20")))
+
+
 def test_who_accepts_is_owed_nothing(park: Park, sold: Sold) -> None:
     """Who accepted the new notice agreed to the change; a refund to them is goodwill, and says so."""
     his = sold.cards[0].subject

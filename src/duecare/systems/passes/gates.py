@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
 import structlog
 from fastapi import APIRouter, Request, Response
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -105,22 +105,26 @@ class _Row:
     card: str
     subject: str | None
     method: str
-    first: Any
-    last: Any
+    first: date
+    last: date
 
 
 def _on_the_list(session: Session, park: Park) -> list[_Row]:
-    """The cards that are not lost, of holders who did not leave, whose pass has not expired."""
-    newest = select(Period.pass_id, func.max(Period.number).label("number")).group_by(Period.pass_id).subquery()
+    """The cards that are not lost, of holders who did not leave, whose pass has not expired; with the days in a row
+    that are still to come of it."""
+    days: dict[str, tuple[date, date]] = {}
+    coming = select(Period).where(Period.last >= park.today()).order_by(Period.pass_id, Period.number)
+    for period in session.scalars(coming):
+        first, last = days.get(period.pass_id, (period.first, period.first - timedelta(days=1)))
+        if period.first == last + timedelta(days=1):
+            days[period.pass_id] = first, period.last
     asked = (
-        select(Card.digest, Holder.subject, Holder.method, Period.first, Period.last)
+        select(Card.digest, Holder.subject, Holder.method, Holder.pass_id)
         .join(Holder, Holder.id == Card.holder_id)
-        .join(newest, newest.c.pass_id == Holder.pass_id)
-        .join(Period, (Period.pass_id == newest.c.pass_id) & (Period.number == newest.c.number))
-        .where(Card.lost_at.is_(None), Holder.left_on.is_(None), Period.last >= park.today())
+        .where(Card.lost_at.is_(None), Holder.left_on.is_(None))
         .order_by(Card.digest)
     )
-    return [_Row(*row) for row in session.execute(asked)]
+    return [_Row(*row[:3], *days[row.pass_id]) for row in session.execute(asked) if row.pass_id in days]
 
 
 def _lines(park: Park, rows: list[_Row]) -> list[Line]:

@@ -22,24 +22,29 @@ from duecare.systems.passes.purposes import CONTRACT
 
 @dataclass(frozen=True)
 class Held:
-    """A holder with their pass and its latest period."""
+    """A holder with their pass and its periods, the first one first."""
 
     holder: Holder
     sold: Pass
-    period: Period
+    periods: tuple[Period, ...]
 
     @property
     def product(self) -> Product:
         """What was sold."""
         return product(self.sold.product)
 
+    @property
+    def latest(self) -> Period:
+        """The period that was paid last, which may not have begun."""
+        return self.periods[-1]
+
     def fault(self, day: date) -> str:
         """Why the pass opens no gate on ``day``, as the id of a word of a gate; empty if it is valid."""
         if self.holder.left_on is not None and day >= self.holder.left_on:
             return "gate.refunded"
-        if day < self.period.first:
-            return "gate.not_yet_valid"
-        return "gate.expired" if day > self.period.last else ""
+        if any(period.first <= day <= period.last for period in self.periods):
+            return ""
+        return "gate.not_yet_valid" if day < self.periods[0].first else "gate.expired"
 
 
 def by_card(session: Session, card: str) -> tuple[Card, Held] | None:
@@ -106,7 +111,5 @@ def authenticate(park: Park, card: str, id_number: str, actor: str) -> str:
 
 def _held(session: Session, holder: Holder) -> Held:
     sold = session.get_one(Pass, holder.pass_id)
-    period = session.scalars(
-        select(Period).where(Period.pass_id == holder.pass_id).order_by(Period.number.desc()).limit(1)
-    ).one()
-    return Held(holder, sold, period)
+    periods = select(Period).where(Period.pass_id == holder.pass_id).order_by(Period.number)
+    return Held(holder, sold, tuple(session.scalars(periods)))

@@ -37,7 +37,7 @@ class Yuan(TypeDecorator[Decimal]):
         return int(fen)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> Decimal | None:
-        return None if value is None else Decimal(value) / 100
+        return None if value is None else Decimal(value).scaleb(-2)
 
 
 class MessageState(StrEnum):
@@ -92,7 +92,7 @@ class Pass(Base):
 class Period(Base):
     """A year of a pass, or the day of a ticket: ``first`` to ``last``, both included. ``year`` counts those in a row.
 
-    ``price`` is what was paid for all its holders, ``way`` the way in whose price that was.
+    ``price`` is what was paid for the ``persons`` who held it then, ``way`` the way in whose price that was.
     """
 
     __tablename__ = "pass_periods"
@@ -104,6 +104,7 @@ class Period(Base):
     first: Mapped[date] = mapped_column(Date)
     last: Mapped[date] = mapped_column(Date)
     price: Mapped[Decimal] = mapped_column(Yuan)
+    persons: Mapped[int]
     way: Mapped[str] = mapped_column(String(40))
     paid_at: Mapped[datetime] = mapped_column(Moment)
 

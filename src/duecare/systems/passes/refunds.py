@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from duecare.consent import notices, subjects
@@ -25,7 +26,7 @@ from duecare.systems.passes import holders, messages
 from duecare.systems.passes.holders import Held
 from duecare.systems.passes.messages import Text
 from duecare.systems.passes.methods import method
-from duecare.systems.passes.models import PaidBack
+from duecare.systems.passes.models import PaidBack, Period
 from duecare.systems.passes.park import Park, day_of
 from duecare.systems.passes.purposes import EXPIRED, NOTICE
 from duecare.vault import retention
@@ -33,12 +34,21 @@ from duecare.vault import retention
 
 @dataclass(frozen=True)
 class Refund:
-    """``amount`` in whole yuan, for ``days_left`` of ``days`` days that ``price`` had paid for."""
+    """``amount`` in yuan, for ``days_left`` of the ``days`` that ``price`` had paid for."""
 
     amount: Decimal
     days_left: int
     days: int
     price: Decimal
+
+    def plus(self, other: Refund) -> Refund:
+        """Both together: of a pass that was renewed early, the year that runs and the one that has not begun."""
+        return Refund(
+            self.amount + other.amount,
+            self.days_left + other.days_left,
+            self.days + other.days,
+            self.price + other.price,
+        )
 
 
 def pro_rata(price: Decimal, first: date, last: date, on: date) -> Refund:
@@ -70,11 +80,14 @@ def entitled(session: Session, held: Held) -> bool:
 
 
 def quote(session: Session, pass_id: str, readers: Sequence[str], on: date) -> Refund:
-    """What would be paid back if these holders of a pass left it ``on`` a day. Raises ``UnknownName``, ``UseError``."""
-    leaving, shared = _leaving(session, pass_id, readers), holders.of_pass(session, pass_id)
-    paid = [each for each in shared if each.holder.left_on is None]
-    period = shared[0].period
-    return pro_rata(period.price * len(leaving) / len(paid), period.first, period.last, on)
+    """What would be paid back if these holders of a pass left it ``on`` a day: of each year that is not over, their
+    share of its price. Raises ``UnknownName``, ``UseError``."""
+    leaving = _leaving(session, pass_id, readers)
+    whole = Refund(Decimal(0), 0, 0, Decimal(0))
+    for period in session.scalars(select(Period).where(Period.pass_id == pass_id, Period.last >= on)):
+        share = period.price * len(leaving) / period.persons
+        whole = whole.plus(pro_rata(share, period.first, period.last, on))
+    return whole
 
 
 def pay_back(

@@ -99,7 +99,13 @@ def sell(
         session.add(sold)
         session.flush()
         price = bought.price(way.method)
-        _add_period(session, park, sold.id, 1, 1, first, last, price, way.method)
+        session.add(
+            Period(
+                pass_id=sold.id, number=1, year=1, first=first, last=last, price=price, persons=bought.persons,
+                way=way.method, paid_at=at,
+            )
+        )  # fmt: skip
+        session.flush()
         cards = [_issue(session, park, sold.id, last, each, how, screen, actor, language) for each in given]
         if not bought.named:
             cards = [_ticket(session, park, sold.id)]
@@ -127,7 +133,7 @@ def renew(park: Park, pass_id: str, *, screen: str, actor: str) -> Sold:
         shared = [each for each in holders.of_pass(session, pass_id) if each.holder.left_on is None]
         if not shared:
             raise UseError(f"The pass {pass_id} was refunded.", hint="Sell a new one.")
-        period, bought = shared[0].period, shared[0].product
+        period, bought = shared[0].latest, shared[0].product
         _renewable(bought, period, today)
         kept = {way.method for way in offers.standing(session, bought)}
         for each in shared:
@@ -138,7 +144,13 @@ def renew(park: Park, pass_id: str, *, screen: str, actor: str) -> Sold:
         year, first = period.year + 1, max(period.last + timedelta(days=1), today)
         last = min(bought.last_day(first, each.method) for each in ways)
         price = (bought.price(way.method, year) * len(shared) / bought.persons).quantize(Decimal("0.01"))
-        _add_period(session, park, pass_id, period.number + 1, year, first, last, price, way.method)
+        session.add(
+            Period(
+                pass_id=pass_id, number=period.number + 1, year=year, first=first, last=last, price=price,
+                persons=len(shared), way=way.method, paid_at=at,
+            )
+        )  # fmt: skip
+        session.flush()
         for each in shared:
             retention.event(session, str(each.holder.subject), EXPIRED, last, ref=pass_id, at=at)
         body = {
@@ -249,25 +261,6 @@ def _renewable(bought: Product, period: Period, today: date) -> None:
     window = Retention(EXPIRED, months=bought.window_months).until(period.last)
     if today > window:
         raise UseError(f"The pass ended on {period.last}, and its renewal window on {window}.", hint="Sell a new one.")
-
-
-def _add_period(
-    session: Session,
-    park: Park,
-    pass_id: str,
-    number: int,
-    year: int,
-    first: date,
-    last: date,
-    price: Decimal,
-    way: str,
-) -> None:
-    session.add(
-        Period(
-            pass_id=pass_id, number=number, year=year, first=first, last=last, price=price, way=way, paid_at=park.now()
-        )
-    )
-    session.flush()
 
 
 def _lose(session: Session, found: Held, actor: str, park: Park) -> int:

@@ -133,9 +133,9 @@ def _pass(park: Park, session: Session, subject: str) -> dict[str, Any] | None:
     return {
         "id": held.sold.id,
         "product": {"name": product.name, "zh": product.zh, "en": product.en},
-        "year": held.period.year,
-        "first": held.period.first,
-        "last": held.period.last,
+        "year": held.latest.year,
+        "first": held.periods[0].first,
+        "last": held.latest.last,
         "ended_on": held.holder.left_on,
         "agreed_way": {"name": agreed.name, "zh": agreed.zh, "en": agreed.en},
         "ways": list(dict.fromkeys([agreed.name, CARD_ID_CARD.name])),

@@ -56,6 +56,7 @@ def _make_sold() -> None:
         sa.Column("first", sa.Date, nullable=False),
         sa.Column("last", sa.Date, nullable=False),
         sa.Column("price", sa.BigInteger, nullable=False),
+        sa.Column("persons", sa.Integer, nullable=False),
         sa.Column("way", sa.String(40), nullable=False),
         sa.Column("paid_at", _MOMENT, nullable=False),
     )
