@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from duecare.registers import fold
 from duecare.registers.changes import query
 from duecare.registers.company import company
+from duecare.registers.held import shown
 from duecare.registers.ingest import ingest_file, reject, release, stage_arrival
 from duecare.registers.tables import Tables
 from duecare.settings import load
@@ -43,8 +44,12 @@ def facts(home: Home) -> list[tuple[Any, ...]]:
 
 def held(home: Home) -> list[tuple[Any, ...]]:
     """What is shown now."""
-    scan = Tables(home, SOURCE.name).scan("held")
-    return home.lake.connection.cursor().execute(f"SELECT section, entity, key FROM {scan} ORDER BY ALL").fetchall()
+    tables, cursor = Tables(home, SOURCE.name), home.lake.connection.cursor()
+    return [
+        (section, *row)
+        for section in ("basic", "people")
+        for row in cursor.execute(f"SELECT entity, key FROM {shown(tables, section)} ORDER BY ALL").fetchall()
+    ]
 
 
 def kinds(home: Home, **where: Any) -> list[tuple[str, str, str, str]]:

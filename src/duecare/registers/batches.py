@@ -16,9 +16,11 @@ from sqlalchemy.orm import Session
 
 from duecare.errors import UnknownName
 from duecare.evidence.outbox import record
+from duecare.registers import held
+from duecare.registers.adapter import Coverage
 from duecare.registers.models import Batch, BatchCount
-from duecare.registers.reading import Stage, held_where_read
-from duecare.registers.tables import Tables
+from duecare.registers.reading import Stage
+from duecare.registers.tables import READABLE, Tables
 from duecare.store.home import Home
 
 
@@ -93,17 +95,18 @@ def shortfall(home: Home, tables: Tables, stage: Stage, floor: float) -> str:
     if floor <= 0:
         return ""
     for item in stage.sections:
-        if item.coverage.value == "additions":
+        if item.coverage is Coverage.ADDITIONS:
             continue
         name = item.section.name
-        row = home.lake.connection.execute(
-            f"SELECT (SELECT count(*) FROM ({held_where_read(tables, stage, item)})), "
-            f"(SELECT count(*) FROM {item.hashes})"
-        ).fetchone()
-        held, read = row or (0, 0)
-        if held >= 20 and read < floor * held:
+        if item.rows >= floor * held.at_most(tables, name):
+            continue
+        query = f"SELECT count(*) FROM {held.shown(tables, name)}"
+        if item.coverage is Coverage.LISTED:
+            query += f" WHERE entity IN (SELECT entity FROM {stage.reads} WHERE section = '{name}' AND {READABLE})"
+        ((count,),) = home.lake.connection.execute(query).fetchall()
+        if count >= 20 and item.rows < floor * count:
             return (
-                f"Section {name} has {read:,} rows where {held:,} are held: under the floor of {floor:.0%}. "
+                f"Section {name} has {item.rows:,} rows where {count:,} are held: under the floor of {floor:.0%}. "
                 "Nothing was closed."
             )
     return ""
@@ -139,14 +142,19 @@ def record_batch(
 
 def count_changes(home: Home, session: Session, batch: str, source: str, table: str) -> dict[str, dict[str, int]]:
     """Count the changes in ``table`` for the radar's baseline; returns section → kind → changes."""
-    rows = home.lake.connection.execute(
-        f"SELECT section, kind, count(*), count(DISTINCT entity) FROM {table} GROUP BY ALL ORDER BY ALL"
-    ).fetchall()
+    run = home.lake.connection.execute
     counted: dict[str, dict[str, int]] = {}
-    for section, kind, changes, entities in rows:
-        counted.setdefault(section, {})[kind] = changes
-        session.add(
+    # A section at a time: to count the entities of all at once takes as much memory as all of them.
+    for (section,) in run(f"SELECT DISTINCT section FROM {table} WHERE kind IS NOT NULL ORDER BY ALL").fetchall():
+        rows = run(
+            f"SELECT kind, count(*), count(DISTINCT entity) FROM {table} WHERE section = ? AND kind IS NOT NULL "
+            "GROUP BY ALL ORDER BY ALL",
+            [section],
+        ).fetchall()
+        counted[section] = {kind: changes for kind, changes, _ in rows}
+        session.add_all(
             BatchCount(batch_id=batch, source=source, section=section, kind=kind, changes=changes, entities=entities)
+            for kind, changes, entities in rows
         )
     return counted
 

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 
 from sqlalchemy import select
 
+from duecare.registers import held
 from duecare.registers.adapter import Adapter
 from duecare.registers.batches import Arrival, Outcome, count_changes, next_seq, record_batch, total
 from duecare.registers.models import Batch
@@ -36,8 +37,8 @@ def is_late(home: Home, tables: Tables, made: Stage) -> bool:
     return bool(row and row[0])
 
 
-def write_reads(home: Home, tables: Tables, reads: str, batch: str, parser: str) -> None:
-    """Add the rows of the workshop's table ``reads`` to the table of reads."""
+def write_reads(home: Home, tables: Tables, reads: str, batch: str, parser: str) -> int:
+    """Add the rows of the workshop's table ``reads`` to the table of reads; returns the number of the batch."""
     with home.database.session() as session:
         seq = next_seq(session)
     tables.write(
@@ -47,6 +48,7 @@ def write_reads(home: Home, tables: Tables, reads: str, batch: str, parser: str)
             '{parser}' AS parser, snapshot FROM {reads}"""
         ],
     )
+    return seq
 
 
 def insert(home: Home, tables: Tables, made: Stage, batch: str, parser: str) -> None:
@@ -126,13 +128,10 @@ def _take_in(home: Home, made: Stage) -> None:
         on = f"r.entity = v.entity AND r.{READABLE}" if item.coverage.value == "listed" else f"r.entity = '{WHOLE}'"
         run(
             f"""INSERT INTO work.incoming
-            SELECT '{name}', v.entity, v.key, h.hash, v.value, v.effective_on, r.observed_at
-            FROM (SELECT entity, key, effective_on, {item.value} AS value FROM {item.view}) v
-            JOIN {item.hashes} h ON h.entity = v.entity AND h.key = v.key
-            JOIN {made.reads} r ON r.section = '{name}' AND {on}"""
+            SELECT '{name}', v.entity, v.key, v.hash, work.fact_value(v.fields), v.effective_on, r.observed_at
+            FROM {item.view} v JOIN {made.reads} r ON r.section = '{name}' AND {on}"""
         )
         run(f"DROP VIEW {item.view}")
-        run(f"DROP TABLE {item.hashes}")
     run(f"INSERT INTO work.incoming_reads SELECT * FROM {made.reads}")
 
 
@@ -179,16 +178,17 @@ def _refold(home: Home, tables: Tables, batch: str, moved: str) -> None:
         ],
         replace=True,
     )
-    tables.write(
-        "held",
-        [
-            f"SELECT h.* FROM {tables.scan('held')} h ANTI JOIN work.affected USING (section, entity)",
-            """SELECT section, entity, key, arg_max_null(hash, first_observed) AS hash FROM work.folded
-            GROUP BY ALL HAVING arg_max_null(hash, first_observed) IS NOT NULL""",
-        ],
-        replace=True,
-    )
+    sections = run("SELECT DISTINCT section FROM work.affected ORDER BY section").fetchall()
+    held.rewrite(tables, {section: _held_query(tables, section) for (section,) in sections})
     tables.write("changes", ["SELECT * FROM work.final_changes"])
+
+
+def _held_query(tables: Tables, section: str) -> str:
+    """SQL of what is held of ``section`` now."""
+    return f"""(SELECT entity, key, hash FROM {held.shown(tables, section)} ANTI JOIN
+            (SELECT entity FROM work.affected WHERE section = '{section}') USING (entity)
+        UNION ALL SELECT entity, key, arg_max_null(hash, first_observed) AS hash FROM work.folded
+            WHERE section = '{section}' GROUP BY ALL HAVING arg_max_null(hash, first_observed) IS NOT NULL)"""
 
 
 def _fold_runs(home: Home) -> None:

@@ -7,7 +7,7 @@ too little is held; what is known already is left alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,8 +17,8 @@ from typing import Any
 from duecare.clock import utc
 from duecare.errors import BadInput, UseError
 from duecare.evidence.outbox import record
-from duecare.registers import fold
-from duecare.registers.adapter import Adapter, FileAdapter, Page, PageAdapter
+from duecare.registers import fold, held
+from duecare.registers.adapter import Adapter, Coverage, FileAdapter, Page, PageAdapter
 from duecare.registers.batches import (
     Arrival,
     Outcome,
@@ -29,10 +29,10 @@ from duecare.registers.batches import (
     shortfall,
     total,
 )
-from duecare.registers.changes import Detection
+from duecare.registers.detection import Detected, detect
 from duecare.registers.models import Batch
-from duecare.registers.reading import Stage, open_workshop, prepare, read_pages
-from duecare.registers.tables import Tables
+from duecare.registers.reading import Stage, StagedSection, open_workshop, prepare, read_pages
+from duecare.registers.tables import READABLE, Tables
 from duecare.store.home import Home
 from duecare.store.packs import PackWriter, read_all
 
@@ -174,7 +174,7 @@ def _apply(
             fold.reread(home, adapter, stage_arrival, progress)
         progress("reading")
         open_workshop(home.lake.connection)
-        with stage_arrival(home, adapter, arrival) as (made, rejects, file):
+        with home.lake.drafting(), stage_arrival(home, adapter, arrival) as (made, rejects, file):
             return _commit(home, adapter, arrival, made, progress, released, rejects, file)
 
 
@@ -189,8 +189,8 @@ def _commit(
     file: str,
 ) -> Outcome:
     tables = Tables(home, arrival.source)
-    rows, reads = _sizes(home, made)
-    counts: dict[str, Any] = {"rows": rows, "reads": reads, "rejects": rejects}
+    rows = {item.section.name: item.rows for item in made.sections}
+    counts: dict[str, Any] = {"rows": rows, "reads": _reads(home, made), "rejects": rejects}
     sections = {item.section.name: item.coverage.value for item in made.sections}
     why = "" if released else shortfall(home, tables, made, home.settings.lapse_floor)
     outcome = Outcome(
@@ -207,15 +207,17 @@ def _commit(
     late = fold.is_late(home, tables, made)
     if late:
         fold.insert(home, tables, made, arrival.id, adapter.version)
+        changed = "work.final_changes"
     else:
-        Detection(home, tables, made, arrival.id).run()
-        _write_in_order(home, tables, made, arrival)
+        found = detect(home, tables, made)
+        _write_in_order(home, tables, made, arrival, found)
+        changed = found.rows
     progress("committing")
     with home.database.session() as session:
         batch = record_batch(
             session, arrival, state="committed", at=home.clock.now(), late=late, sections=sections, counts=counts
         )
-        per_kind = count_changes(home, session, arrival.id, arrival.source, "work.final_changes")
+        per_kind = count_changes(home, session, arrival.id, arrival.source, changed)
         batch.counts = {**counts, "changes": per_kind}
         tables.declare(session)
         if released is not None:
@@ -225,63 +227,51 @@ def _commit(
     return replace(outcome, state="committed", changes=total(per_kind), late=late)
 
 
-def _write_in_order(home: Home, tables: Tables, made: Stage, arrival: Arrival) -> None:
-    """The newest read: versions and changes are appended, what is held is rewritten."""
-    run = home.lake.connection.execute
-    run(
-        f"""CREATE VIEW work.final_changes AS SELECT id, '{arrival.id}' AS batch, '{arrival.source}' AS source, entity,
-            section, key, kind,
-            CASE WHEN kind = 'first_observation' THEN 'scope' ELSE 'source' END AS moved,
-            before, after, CASE WHEN kind = 'lapse' THEN NULL ELSE after_on END AS effective_on,
-            not_before, observed_at AS not_after, false AS late, snapshot FROM work.detected"""
-    )
-    fold.write_reads(home, tables, made.reads, arrival.id, arrival.parser)
+def _write_in_order(home: Home, tables: Tables, made: Stage, arrival: Arrival, found: Detected) -> None:
+    """The newest read: versions and changes are appended, what is held is rewritten where it differs."""
+    seq = fold.write_reads(home, tables, made.reads, arrival.id, arrival.parser)
+    changed = f"{found.rows} WHERE kind IS NOT NULL"
+    # In the order of entities, so that only a part of the file is read where one entity is asked for.
     tables.write(
         "facts",
         [
             f"""SELECT section, entity, key, becomes AS hash, after AS value, after_on AS effective_on,
-            observed_at AS first_observed, not_before, snapshot, '{arrival.id}' AS batch FROM work.detected
-            ORDER BY section, entity"""
+            observed_at AS first_observed, not_before, snapshot, '{arrival.id}' AS batch FROM {changed}"""
         ],
+        ordered=True,
     )
-    tables.write("held", list(_held_queries(tables, made)), replace=True)
-    tables.write("changes", ["SELECT * FROM work.final_changes"])
+    held.add(tables, {item.section.name: _newly_held(found, item) for item in found.sections}, seq)
+    tables.write(
+        "changes",
+        [
+            f"""SELECT md5(concat_ws(chr(31), '{arrival.id}', section, entity, key)) AS id, '{arrival.id}' AS batch,
+            '{arrival.source}' AS source, entity, section, key, kind,
+            CASE WHEN kind = 'first_observation' THEN 'scope' ELSE 'source' END AS moved,
+            before, after, CASE WHEN kind = 'lapse' THEN NULL ELSE after_on END AS effective_on,
+            not_before, observed_at AS not_after, false AS late, snapshot FROM {changed}"""
+        ],
+        ordered=True,
+    )
 
 
-def _held_queries(tables: Tables, made: Stage) -> Iterable[str]:
-    staged = [item.section.name for item in made.sections]
-    names = ", ".join(f"'{name}'" for name in staged)
-    held = tables.scan("held")
-    if names:
-        yield f"SELECT * FROM {held} WHERE section NOT IN ({names})"
-    for item in made.sections:
-        name = item.section.name
-        if item.coverage.value == "whole":
-            yield f"SELECT section, entity, key, hash FROM {item.hashes}"
-            continue
-        # A notice that was repeated counts for nothing; elsewhere every hash that differs is the newer one.
-        newer = "detected" if item.coverage.value == "additions" else "differing"
-        yield f"""SELECT section, entity, key, hash FROM {held} h WHERE section = '{name}'
-            AND NOT EXISTS (SELECT 1 FROM work.{newer} d
-                            WHERE d.section = '{name}' AND d.entity = h.entity AND d.key = h.key)
-            UNION ALL SELECT section, entity, key, becomes FROM work.{newer}
-            WHERE section = '{name}' AND becomes IS NOT NULL"""
+def _newly_held(found: Detected, item: StagedSection) -> str:
+    """SQL of what is held otherwise now of a section: ``entity, key, hash``."""
+    # A notice that was repeated counts for nothing; elsewhere every hash that differs is the newer one.
+    counts = "NOT same" if item.coverage is Coverage.ADDITIONS else "true"
+    return f"(SELECT entity, key, becomes AS hash FROM {found.of(item)} WHERE {counts})"
 
 
-def _sizes(home: Home, made: Stage) -> tuple[dict[str, int], dict[str, int]]:
-    rows: dict[str, int] = {}
-    reads: dict[str, int] = {}
-    for item in made.sections:
-        name = item.section.name
-        query = (
-            f"SELECT count(*) FROM {made.reads} WHERE section = '{name}' AND state IN ('read', 'empty')"
-            if item.coverage.value == "listed"
-            else f"SELECT approx_count_distinct(entity) FROM {item.hashes}"
-        )
-        connection = home.lake.connection
-        rows[name] = (connection.execute(f"SELECT count(*) FROM {item.hashes}").fetchone() or (0,))[0]
-        reads[name] = (connection.execute(query).fetchone() or (0,))[0]
-    return rows, reads
+def _reads(home: Home, made: Stage) -> dict[str, int]:
+    """Of how many entities each section was read; of a whole list, about as many as it names."""
+    listed = dict(
+        home.lake.connection.execute(
+            f"SELECT section, count(*) FROM {made.reads} WHERE {READABLE} GROUP BY ALL"
+        ).fetchall()
+    )
+    return {
+        item.section.name: listed.get(item.section.name, 0) if item.coverage is Coverage.LISTED else item.entities
+        for item in made.sections
+    }
 
 
 def _known(home: Home, arrival: Arrival, released: _Released | None) -> Outcome | None:

@@ -1,27 +1,23 @@
-"""From what an adapter read to tables that can be compared: one view and one table of hashes for each section.
+"""From what an adapter read to what can be compared: one view for each section, with a hash of each row.
 
 The rule of this module: a section that was found empty counts as read; one that was not read does not count at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from inspect import Parameter, Signature
 from itertools import chain, islice
 
-import ibis
 import pyarrow as pa
 from duckdb import DuckDBPyConnection
-from ibis.expr import types as ir
 
 from duecare.errors import BadInput
 from duecare.registers.adapter import Coverage, Page, PageAdapter, PageRead, ReadState, Staged
 from duecare.registers.sections import Section
-from duecare.registers.tables import READABLE, WHOLE, Tables
+from duecare.registers.tables import WHOLE
 from duecare.store.home import Home
 
 _CHUNK = 200
@@ -39,19 +35,18 @@ _READS = pa.schema(
 
 @dataclass(frozen=True)
 class StagedSection:
-    """A section in the engine: ``view`` (entity, key, effective_on, correction, fields) and its ``hashes``
-    (section, entity, key, hash)."""
+    """A section in the engine: ``view`` has ``entity, key, effective_on, correction``, the fields as one struct
+    ``fields``, and ``hash``, 63 bits over the fields and the register's date. ``rows`` is how many it has, ``entities``
+    about how many entities they are of.
+
+    A view, so that values are read only of what turns out to differ, and the file is gone through once.
+    """
 
     section: Section
     coverage: Coverage
     view: str
-    hashes: str
-
-    @property
-    def value(self) -> str:
-        """SQL of a fact's value: a JSON object of the fields that are not null, in the order of the section."""
-        pairs = ", ".join(f"{_quote(name)} := {_quote(name)}" for name in self.section.fields)
-        return f"json_merge_patch('{{}}', to_json(struct_pack({pairs})))::varchar"
+    rows: int
+    entities: int
 
 
 @dataclass(frozen=True)
@@ -64,9 +59,11 @@ class Stage:
 
 
 def open_workshop(connection: DuckDBPyConnection) -> None:
-    """An empty place for the tables of one batch."""
+    """An empty place for the tables of one batch, with the macro ``fact_value``."""
     connection.execute("DROP SCHEMA IF EXISTS work CASCADE")
     connection.execute("CREATE SCHEMA work")
+    # A fact's value: a JSON object of the fields that are not null, in the order of the section.
+    connection.execute("CREATE MACRO work.fact_value(fields) AS json_merge_patch('{}', to_json(fields))::varchar")
 
 
 def prepare(
@@ -91,55 +88,26 @@ def prepare(
 
 
 def _prepare_section(home: Home, staged: Staged, section: Section, coverage: Coverage, name: str) -> StagedSection:
-    connection = home.lake.connection
-    view, hashes = f"work.{name}_rows", f"work.{name}_hashes"
+    run, view = home.lake.connection.execute, f"work.{name}_rows"
     relation = staged.rows.get(section.name)
     # Cast, since a field that the file never has is typeless, and since a bare column would keep the file's spelling.
-    names = ", ".join(f"CAST({_quote(field)} AS VARCHAR) AS {_quote(field)}" for field in section.fields)
+    texts = [f"CAST({'NULL' if relation is None else _quote(field)} AS VARCHAR)" for field in section.fields]
+    fields = ", ".join(f"{_quote(field)} := {text}" for field, text in zip(section.fields, texts, strict=True))
     if relation is None:
-        nulls = ", ".join(f"NULL::varchar AS {_quote(field)}" for field in section.fields)
-        connection.execute(
-            f"CREATE VIEW {view} AS SELECT NULL::varchar AS entity, NULL::varchar AS key, NULL::date AS effective_on, "
-            f"false AS correction, {nulls} WHERE false"
-        )
+        source = "(SELECT NULL::varchar AS entity, NULL::varchar AS key, NULL::date AS effective_on WHERE false)"
     else:
-        relation.create_view(f"{name}_raw", replace=True)
-        correction = "correction" if "correction" in relation.columns else "false AS correction"
-        connection.execute(
-            f"CREATE VIEW {view} AS SELECT entity, key, effective_on, {correction}, {names} FROM {name}_raw"
-        )
-    connection.execute(f"CREATE TABLE {hashes} AS {_hashed_sql(f'{name}_rows', section)}")
-    return StagedSection(section, coverage, view, hashes)
-
-
-@lru_cache(maxsize=4096)
-def _hashed_sql(view: str, section: Section) -> str:
-    """SQL of ``hashed`` over a view of the workshop; compiled once, for a small batch costs less than compiling."""
-    columns = {"entity": "string", "key": "string", "effective_on": "date", **dict.fromkeys(section.fields, "string")}
-    return str(ibis.to_sql(hashed(ibis.table(columns, name=view, database="work"), section), dialect="duckdb"))
-
-
-def hashed(rows: ir.Table, section: Section) -> ir.Table:
-    """The rows of a section as ``section, entity, key, hash``: 63 bits over the fields and the register's date."""
-    columns = [*section.fields, "effective_on"]
-    engine_hash = _engine_hash(len(section.fields))
+        source = f"{name}_raw"
+        relation.create_view(source, replace=True)
+    correction = "correction" if relation is not None and "correction" in relation.columns else "false"
     # Delta has no unsigned integers: one of the 64 bits is given up, which is cheaper than moving the range.
-    signed = (engine_hash(*(rows[name] for name in columns)) >> 1).cast("int64")
-    return rows.select(section=ibis.literal(section.name), entity=rows.entity, key=rows.key, hash=signed)
-
-
-def _engine_hash(texts: int) -> Callable[..., ir.IntegerValue]:
-    """The engine's own 64-bit hash over ``texts`` text columns and a date."""
-
-    def columns_hash() -> None: ...
-
-    names = [f"text_{index}" for index in range(texts)] + ["day"]
-    columns_hash.__signature__ = Signature(  # type: ignore[attr-defined]
-        [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    run(
+        f"""CREATE VIEW {view} AS SELECT entity, key, effective_on, {correction} AS correction,
+            struct_pack({fields}) AS fields, (hash({", ".join(texts)}, effective_on) >> 1)::bigint AS hash
+            FROM {source}"""
     )
-    signature = (("string",) * texts + ("date",), "uint64")
-    made: Callable[..., ir.IntegerValue] = ibis.udf.scalar.builtin(columns_hash, name="hash", signature=signature)
-    return made
+    # DuckDB 2 refuses other work on a connection until a result has been fetched to its end.
+    ((rows, entities),) = run(f"SELECT count(*), approx_count_distinct(entity) FROM {view}").fetchall()
+    return StagedSection(section, coverage, view, rows, entities)
 
 
 def _prepare_reads(
@@ -159,7 +127,7 @@ def _prepare_reads(
         return
     columns: list[str] = []
     if staged.reads is None:
-        source = f"(SELECT DISTINCT entity, '{name}' AS section, 'read' AS state, NULL AS note FROM {item.hashes})"
+        source = f"(SELECT DISTINCT entity, '{name}' AS section, 'read' AS state, NULL AS note FROM {item.view})"
     else:
         staged.reads.create_view("staged_reads", replace=True)
         source, columns = "staged_reads", staged.reads.columns
@@ -170,16 +138,6 @@ def _prepare_reads(
         "WHERE section = ?",
         [coverage, observed_at, snapshot, name],
     )
-
-
-def held_where_read(tables: Tables, stage: Stage, item: StagedSection) -> str:
-    """SQL of what is held of a section, as far as ``stage`` read it: all of a list, or the entities it names."""
-    held = f"SELECT * FROM {tables.scan('held')} WHERE section = '{item.section.name}'"
-    if item.coverage is Coverage.LISTED:
-        held += (
-            f" AND entity IN (SELECT entity FROM {stage.reads} WHERE section = '{item.section.name}' AND {READABLE})"
-        )
-    return held
 
 
 def read_pages(home: Home, adapter: PageAdapter, pages: Iterable[tuple[Page, str]]) -> Staged:

@@ -1,13 +1,15 @@
 """The lake tables of a source, and which version of each is true.
 
 ``facts`` is a log of versions: one row each time a value began to be shown, and a row without a value (a tombstone)
-when it ceased to be. ``held`` is what is shown now, as hashes. ``reads`` says what was read, empty sections included.
-``changes`` only grows. ``snapshots`` says where the bytes are.
+when it ceased to be. ``held`` is what is shown now, as hashes (see ``held.py``). ``reads`` says what was read, empty
+sections included. ``changes`` only grows. ``snapshots`` says where the bytes are.
 
 The rule of this module: ``facts`` is a function of the reads alone, whatever order they arrived in.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -19,7 +21,7 @@ from duecare.store.lake import NEW
 COLUMNS: dict[str, str] = {
     "facts": "section VARCHAR, entity VARCHAR, key VARCHAR, hash BIGINT, value VARCHAR, effective_on DATE, "
     "first_observed TIMESTAMPTZ, not_before TIMESTAMPTZ, snapshot VARCHAR, batch VARCHAR",
-    "held": "section VARCHAR, entity VARCHAR, key VARCHAR, hash BIGINT",
+    "held": "section VARCHAR, entity VARCHAR, key VARCHAR, hash BIGINT, seq BIGINT",
     "reads": "batch VARCHAR, seq BIGINT, entity VARCHAR, section VARCHAR, coverage VARCHAR, state VARCHAR, "
     "note VARCHAR, observed_at TIMESTAMPTZ, parser VARCHAR, snapshot VARCHAR",
     "changes": "id VARCHAR, batch VARCHAR, source VARCHAR, entity VARCHAR, section VARCHAR, key VARCHAR, kind VARCHAR, "
@@ -49,14 +51,22 @@ class Tables:
         else:
             self.versions = _versions(session, source)
 
-    def scan(self, table: str) -> str:
-        """SQL that reads ``table``."""
-        return self.home.lake.scan(self.source, table, self.versions.get(table, NEW), COLUMNS[table])
+    def scan(self, table: str, section: str | None = None) -> str:
+        """SQL that reads ``table``. ``section`` spares opening files that hold none of it; it filters no rows."""
+        return self.home.lake.scan(self.source, table, self.versions.get(table, NEW), COLUMNS[table], section)
 
-    def write(self, table: str, queries: list[str], *, replace: bool = False) -> None:
-        """Add rows to ``table`` (or replace it). Nobody sees them until ``declare``."""
+    def write(
+        self,
+        table: str,
+        queries: Sequence[str] | Mapping[str, str],
+        *,
+        replace: bool = False,
+        ordered: bool = False,
+    ) -> None:
+        """Add rows to ``table``, or replace it, or only the sections that ``queries`` are given by (see
+        ``Lake.write``). Nobody sees them until ``declare``."""
         self.versions[table] = self.home.lake.write(
-            self.source, table, self.versions.get(table, NEW), queries, replace=replace
+            self.source, table, self.versions.get(table, NEW), queries, replace=replace, ordered=ordered
         )
 
     def declare(self, session: Session) -> None:

@@ -1,0 +1,222 @@
+"""Detection is one expression: every engine finds the same changes by it, those that a plain reading finds."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import duckdb
+import ibis
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ibis.expr import types as ir
+
+from duecare.registers.adapter import Coverage
+from duecare.registers.detection import SCHEMAS, Inputs, detected
+from duecare.registers.tables import WHOLE
+
+Tables = dict[str, list[tuple[Any, ...]]]
+Run = Callable[[Tables, Coverage], list[dict[str, Any]]]
+DAY = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=number) for number in range(10)]
+COLUMNS = {name: {**columns, "fields": "string"} if name == "rows" else columns for name, columns in SCHEMAS.items()}
+COLUMNS |= {"seen": {"entity": "string"}}
+_TYPES = {"string": "TEXT", "date": "DATE", "boolean": "BOOLEAN", "int64": "BIGINT", "timestamp('UTC')": "TIMESTAMPTZ"}
+_SHOWN = ("entity", "key", "kind", "same", "was", "becomes", "before", "after", "after_on", "not_before", "observed_at")
+
+
+def _value(fields: ir.Value) -> ir.StringValue:
+    """The one field is the value here: how an engine writes JSON is not what is tested."""
+    assert isinstance(fields, ir.StringValue)
+    return fields
+
+
+def sql(coverage: Coverage, dialect: str) -> str:
+    """The expression in the words of an engine, in an order of its own."""
+    tables = {name: ibis.table(columns, name=f"t_{name}") for name, columns in COLUMNS.items()}
+    seen = tables.pop("seen")
+    found = detected(Inputs(**tables), seen, coverage, _value).select(*_SHOWN).order_by("entity", "key")
+    return str(ibis.to_sql(found, dialect=dialect))
+
+
+def fill(connection: Any, tables: Tables, mark: str, plain: Callable[[Any], Any] = lambda value: value) -> None:
+    """Make the tables anew and put the rows into them."""
+    for name, columns in COLUMNS.items():
+        declared = ", ".join(f'"{column}" {_TYPES[str(kind)]}' for column, kind in columns.items())
+        connection.execute(f"DROP TABLE IF EXISTS t_{name}")
+        connection.execute(f"CREATE TABLE t_{name} ({declared})")
+        for row in tables[name]:
+            marks = ", ".join([mark] * len(row))
+            connection.execute(f"INSERT INTO t_{name} VALUES ({marks})", [plain(value) for value in row])
+
+
+@pytest.fixture(scope="module", params=["duckdb", "sqlite", "postgres"])
+def run(request: pytest.FixtureRequest) -> Iterator[Run]:
+    """Runs the expression on one engine."""
+    if request.param == "postgres":
+        from tests.conftest import OBLIGATORY, POSTGRES
+
+        try:
+            connection: Any = psycopg.connect(POSTGRES, connect_timeout=3)
+        except psycopg.OperationalError:
+            if OBLIGATORY:
+                raise
+            pytest.skip(f"no PostgreSQL at {POSTGRES}; set DUECARE_TEST_POSTGRES")
+        connection.execute("CREATE SCHEMA detection")  # never committed
+        connection.execute("SET search_path = detection")
+        connection.execute("SET TimeZone = 'UTC'")
+    elif request.param == "duckdb":
+        connection = duckdb.connect()
+        connection.execute("SET TimeZone = 'UTC'")
+    else:
+        connection = sqlite3.connect(":memory:")
+    with closing(connection):
+        yield _sql_engine(connection, request.param)
+
+
+def _sql_engine(connection: Any, dialect: str) -> Run:
+    embedded = dialect == "sqlite"
+
+    def run(tables: Tables, coverage: Coverage) -> list[dict[str, Any]]:
+        # The embedded database keeps dates as text.
+        text = (
+            (lambda value: value.isoformat() if isinstance(value, date) else value) if embedded else lambda value: value
+        )
+        fill(connection, tables, "%s" if dialect == "postgres" else "?", text)
+        rows = connection.execute(sql(coverage, dialect)).fetchall()
+        found = [dict(zip(_SHOWN, row, strict=True)) for row in rows]
+        for row in found:
+            row["same"] = bool(row["same"])
+            if embedded:
+                row["after_on"] = row["after_on"] and date.fromisoformat(row["after_on"])
+                for name in ("not_before", "observed_at"):
+                    row[name] = row[name] and datetime.fromisoformat(row[name])
+        return found
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[Run]:
+    """The same on Spark, where it is installed: for lakes that one machine cannot hold."""
+    sessions = pytest.importorskip("pyspark.sql").SparkSession
+    build = sessions.builder.master("local[1]").config("spark.sql.session.timeZone", "UTC")
+    for name, value in (("ui.enabled", False), ("ui.showConsoleProgress", False), ("sql.shuffle.partitions", 1)):
+        build = build.config(f"spark.{name}", value)
+    session = build.getOrCreate()
+
+    def run(tables: Tables, coverage: Coverage) -> list[dict[str, Any]]:
+        for name, columns in COLUMNS.items():
+            types = ", ".join(
+                f"`{column}` {_TYPES[str(kind)].replace('TEXT', 'STRING').replace('TIMESTAMPTZ', 'TIMESTAMP')}"
+                for column, kind in columns.items()
+            )
+            session.createDataFrame(tables[name], types).createOrReplaceTempView(f"t_{name}")
+        found = [row.asDict() for row in session.sql(sql(coverage, "pyspark")).collect()]
+        for row in found:
+            for name in ("not_before", "observed_at"):
+                row[name] = row[name] and row[name].astimezone(UTC)
+        return found
+
+    yield run
+    session.stop()
+
+
+def expected(tables: Tables, coverage: Coverage) -> list[dict[str, Any]]:
+    """What a plain reading finds."""
+    rows = {row[:2]: row for row in tables["rows"]}
+    reads = {entity: at for entity, at, _ in tables["reads"]}
+    held = {row[:2]: row[2] for row in tables["held"] if coverage is not Coverage.LISTED or row[0] in reads}
+    found = []
+    for place in sorted(rows if coverage is Coverage.ADDITIONS else {*rows, *held}):
+        entity, key = place
+        was, row = held.get(place), rows.get(place)
+        becomes = row[5] if row else None
+        if was == becomes:
+            continue
+        versions = [v for v in tables["versions"] if v[:2] == place and v[2] is not None] if was is not None else []
+        before, before_on = max(versions, key=lambda v: v[4])[2:4] if versions else (None, None)
+        after, after_on, correction = (row[4], row[2], row[3]) if row else (None, None, False)
+        who = entity if coverage is Coverage.LISTED else WHOLE
+        not_before = max((at for read, at in tables["earlier"] if read == who), default=None)
+        same = (before, before_on) == (after, after_on)
+        if coverage is Coverage.ADDITIONS:
+            same = same or (after, after_on) in [v[2:4] for v in versions]
+        known = (entity,) in tables["seen"]
+        kind = (
+            None if same
+            else "correction" if correction
+            else "lapse" if becomes is None
+            else "event" if was is not None or coverage is Coverage.ADDITIONS
+            else "first_observation" if not_before is None or (coverage is Coverage.WHOLE and not known)
+            else "event"
+        )  # fmt: skip
+        values = (entity, key, kind, same, was, becomes, before, after, after_on, not_before, reads[who])
+        found.append(dict(zip(_SHOWN, values, strict=True)))
+    return found
+
+
+_ENTITIES, _KEYS, _TEXTS = ("A", "B", "C"), ("", "k"), ("x", "y")
+_ON = (None, date(2020, 5, 5))
+_STATES = st.dictionaries(
+    st.tuples(st.sampled_from(_ENTITIES), st.sampled_from(_KEYS)),
+    st.tuples(st.sampled_from(_TEXTS), st.sampled_from(_ON), st.sampled_from([False, False, False, True])),
+    max_size=6,
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[Tables, Coverage]:
+    """A section held after a few reads, and a read that is compared with it."""
+    coverage = draw(st.sampled_from(list(Coverage)))
+    states = draw(st.lists(_STATES, min_size=1, max_size=4))
+    *past, now = states
+    marks: dict[tuple[Any, ...], int] = {}
+
+    def mark(text: str, on: date | None, spoilt: int) -> int:
+        return marks.setdefault((text, on, spoilt), len(marks))
+
+    versions, held = [], {}
+    for number, state in enumerate(past):
+        for place in [*state, *(place for place in held if place not in state)]:
+            text, on, _ = state.get(place, (None, None, False))
+            if held.get(place) != (text, on):
+                versions.append((*place, text, on, DAY[number]))
+        held = {place: (text, on) for place, (text, on, _) in state.items()}
+    # An engine of another version hashed what is held.
+    spoilt = draw(st.sampled_from([0, 0, 1]))
+    listed = coverage is Coverage.LISTED
+    covered = draw(st.sets(st.sampled_from(_ENTITIES), min_size=1)) if listed else {WHOLE}
+    read_before = draw(st.sets(st.sampled_from(_ENTITIES))) if listed else ({WHOLE} if past else set())
+    others = draw(st.sets(st.sampled_from(_ENTITIES)))
+    return {
+        "rows": [
+            (*place, on, correction, text, mark(text, on, 0))
+            for place, (text, on, correction) in now.items()
+            if not listed or place[0] in covered
+        ],
+        "held": [(*place, mark(*value, spoilt)) for place, value in held.items()],
+        "versions": versions,
+        "earlier": [(entity, DAY[number]) for entity in sorted(read_before) for number in range(len(past) or 1)],
+        "reads": [(entity, DAY[9], "snapshot") for entity in sorted(covered)],
+        "seen": [(version[0],) for version in versions] + [(entity,) for entity in sorted(others)],
+    }, coverage
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=histories())
+def test_every_engine_finds_what_a_plain_reading_finds(run: Run, history: tuple[Tables, Coverage]) -> None:
+    """Differences, kinds and windows are the same on every engine: events, lapses, corrections, first observations."""
+    assert run(*history) == expected(*history)
+
+
+@pytest.mark.timeout(600)
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=histories())
+def test_spark_finds_what_a_plain_reading_finds(spark: Run, history: tuple[Tables, Coverage]) -> None:
+    """The engine of a cluster takes the expression as it is."""
+    assert spark(*history) == expected(*history)
