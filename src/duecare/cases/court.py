@@ -47,11 +47,15 @@ class ServedSite(Protocol):
 @dataclass(frozen=True)
 class Court:
     """The means of a replay. ``serve`` puts a site in front of a register; ``render`` makes a page's bytes from a
-    state; ``mail`` receives mail into a folder of ``.eml`` files and gives the address of its server."""
+    state; ``mail`` receives mail into a folder of ``.eml`` files and gives the address of its server; ``sms`` receives
+    messages into a folder of ``.json`` files and gives the address of the gateway; ``witness`` runs an independent
+    witness in a folder, for the log of a public key, and gives its address and its own public key."""
 
     serve: Callable[[ServedRegister], AbstractContextManager[ServedSite]]
     render: Callable[[State], bytes]
     mail: Callable[[Path], AbstractContextManager[str]]
+    sms: Callable[[Path], AbstractContextManager[str]]
+    witness: Callable[[Path, str], AbstractContextManager[tuple[str, str]]]
     folder: Path
     progress: Callable[[str], None] = lambda step: None
 

@@ -57,7 +57,9 @@ def cases(
 
 
 def court(folder: Path, progress: Callable[[str], None] = lambda step: None) -> Court:
-    """The means of a replay: the demo's site and postbox, with everything it keeps in ``folder``."""
+    """The means of a replay: the demo's site, postbox, SMS gateway and witness, all that they keep in ``folder``."""
+    from duecare.demo.gateway import gateway
+    from duecare.demo.onlooker import onlooker
     from duecare.demo.postbox import Postbox
     from duecare.demo.report import render
     from duecare.demo.site import Site
@@ -76,7 +78,7 @@ def court(folder: Path, progress: Callable[[str], None] = lambda step: None) -> 
         with Postbox(mails) as box:
             yield box.url
 
-    return Court(serve, render, mail, folder, progress)
+    return Court(serve, render, mail, gateway, onlooker, folder, progress)
 
 
 def _say(verdict: Verdict) -> None:
