@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-NAMES = ("changes", "radar", "log", "matching")
+NAMES = ("changes", "radar", "log", "consent", "matching")
 
 
 def main() -> None:

@@ -111,16 +111,9 @@ class GrantRow(Base):
         ForeignKeyConstraint(["notice", "notice_version"], ["notices.name", "notices.number"]),
         Index(
             "uq_grants_standing",
-            "subject",
             "purpose",
+            "subject",
             unique=True,
-            sqlite_where=text(STANDING),
-            postgresql_where=text(STANDING),
-        ),
-        Index(
-            "ix_grants_standing",
-            "purpose",
-            "subject",
             sqlite_where=text(STANDING),
             postgresql_where=text(STANDING),
         ),

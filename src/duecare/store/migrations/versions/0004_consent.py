@@ -169,8 +169,7 @@ def _make_grants() -> None:
         sa.ForeignKeyConstraint(["notice", "notice_version"], ["notices.name", "notices.number"]),
         sqlite_autoincrement=True,
     )
-    op.create_index("uq_grants_standing", "grants", ["subject", "purpose"], unique=True, **_STANDING)
-    op.create_index("ix_grants_standing", "grants", ["purpose", "subject"], **_STANDING)
+    op.create_index("uq_grants_standing", "grants", ["purpose", "subject"], unique=True, **_STANDING)
     op.create_index("ix_grants_subject", "grants", ["subject", "purpose"])
     op.create_table(
         "grant_ends",
