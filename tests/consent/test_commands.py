@@ -59,14 +59,14 @@ def test_what_stands_and_how_the_rest_ended(desk: Desk) -> None:
     lines = [line.strip() for line in shown.splitlines() if line.strip()]
     assert lines[1:3] == [
         f"有效  履行年卡合同  单独同意  编号 {desk.stands} · pass_contract 1 · annual-pass 1",
-        "2019-04-27 02:00  同意  ticked and signed · counter/pass",
+        "2019-04-27 10:00  同意  ticked and signed · counter/pass",
     ]
     assert lines[3:6] == [
         f"已结束  指纹入园  单独同意  编号 {desk.ended} · fingerprint_entry 1 · annual-pass 1",
-        "2019-04-27 02:00  同意  ticked and signed · counter/pass",
-        "2019-04-28 02:00  撤回同意  按钮 · app/my-data",
+        "2019-04-27 10:00  同意  ticked and signed · counter/pass",
+        "2019-04-28 10:00  撤回同意  按钮 · app/my-data",
     ]
-    assert "2019-04-30 02:00  拒绝告知书 annual-pass 2  短信回复 · sms" in lines
+    assert "2019-04-30 10:00  拒绝告知书 annual-pass 2  短信回复 · sms" in lines
     assert "受约束的告知书版本: annual-pass 1" in lines
     english = desk.run("consent", "show", desk.who, DUECARE_LANGUAGE="en").stdout
     for words in ("Entry by fingerprint", "withdrawn  按钮", "Bound by version: annual-pass 1", "by itself"):
