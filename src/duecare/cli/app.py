@@ -14,6 +14,7 @@ from duecare.cli.erase import erase
 from duecare.cli.held import held
 from duecare.cli.keys import keys
 from duecare.cli.notices import notices
+from duecare.cli.passes import passes
 from duecare.cli.policies import policies
 from duecare.cli.proof import proof
 from duecare.cli.receipt import receipt
@@ -57,6 +58,7 @@ for name, command in (
     ("proof", proof),
     ("verify", verify),
     ("witness", witness.app),
+    ("passes", passes),
     ("policies", policies),
 ):
     if isinstance(command, typer.Typer):

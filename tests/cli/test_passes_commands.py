@@ -1,0 +1,165 @@
+"""The pass centre and a gate as programs: sold, enrolled, entered, changed, refunded, shown, by commands alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..systems.passes.people import HE, SHE
+
+
+class Desk:
+    """Runs commands in a folder, each as a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            **os.environ,
+            "DUECARE_HOME": str(folder / "home"),
+            "DUECARE_CONTROLLER_NAME": "某野生动物世界有限公司",
+            "DUECARE_CONTROLLER_CODE": "91330100000000000X",
+            "DUECARE_CONTROLLER_ADDRESS": "某市某区某路1号",
+            "DUECARE_CONTROLLER_CONTACT": "privacy@park.example",
+        }
+
+    def run(self, *words: str, code: int = 0, given: str = "") -> Any:
+        done = subprocess.run(
+            [sys.executable, "-m", "duecare", "passes", *words, "--json"],
+            cwd=self.folder, env=self.environment, capture_output=True, text=True, input=given, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
+        return json.loads(done.stdout) if done.stdout else done.stderr
+
+    def shown(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "duecare", "passes", *words],
+            cwd=self.folder, env={**self.environment, "COLUMNS": "200"}, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        return done.stdout
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    made = Desk(tmp_path)
+    made.run("publish", "--way", "card_id_card", "--way", "card_fingerprint")
+    return made
+
+
+@pytest.fixture
+def sold(desk: Desk) -> dict[str, Any]:
+    (desk.folder / "holders.json").write_text(json.dumps([vars(HE), vars(SHE)], ensure_ascii=False))
+    return desk.run("sell", "pass_for_two", "--holders", "holders.json")
+
+
+@pytest.fixture
+def served(desk: Desk) -> Iterator[dict[str, Any]]:
+    """The centre, served by the program; gives its address and key, and its process."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "duecare", "passes", "serve", "--port", "0", "--json"],
+        cwd=desk.folder, env=desk.environment, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    yield {**json.loads(process.stdout.readline()), "process": process}
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+
+
+def test_a_gate_on_one_machine(desk: Desk, sold: dict[str, Any], served: dict[str, Any]) -> None:
+    """Centre and gate as two processes: in touch by a finger; alone by card and ID card after the centre stopped."""
+    his = sold["cards"][0]
+    desk.run("gate", "make", "--dir", "east", "--name", "east", "--centre", served["url"], "--key", served["key"])
+    desk.run("gates", "add", "east/gate.pub")
+    desk.run("gate", "sensor", "he", "--out", "enrolled.template")
+    desk.run("gate", "sensor", "he", "--reading", "1", "--out", "shown.template")
+    desk.run("enrol", his["subject"], "card_fingerprint", "enrolled.template", "--by", "li")
+    lines = [
+        {"card": his["card"], "template": _encoded(desk.folder / "shown.template")},
+        {"card": his["card"], "id_number": SHE.id_number},
+        {"nonsense": 1},
+    ]
+    running = subprocess.run(
+        [sys.executable, "-m", "duecare", "passes", "gate", "run", "--dir", "east"],
+        cwd=desk.folder, input="".join(json.dumps(line) + "\n" for line in lines), capture_output=True, text=True,
+        env=desk.environment, timeout=120,
+    )  # fmt: skip
+    answers = [json.loads(line) for line in running.stdout.splitlines()]
+    assert [each["open"] for each in answers] == [True, False, False]
+    assert [each["reasons"][0]["id"] for each in answers][1:] == ["gate.no_match", "gate.unreadable"]
+    served["process"].send_signal(signal.SIGTERM)
+    served["process"].wait(60)
+    (desk.folder / "id.txt").write_text(HE.id_number)
+    entered = desk.run("gate", "enter", "--dir", "east", "--card", "-", "--id-number", "id.txt", given=his["card"])
+    assert [each["id"] for each in entered["reasons"]] == ["gate.on_the_list"]
+    assert len(desk.run("gate", "show", "--dir", "east")["waiting"]) == 1
+    desk.run("gate", "sync", "--dir", "east", code=1)
+    page = desk.run("truth", his["subject"])
+    assert [(each["way"], each["offline"]) for each in page["visits"]] == [("card_fingerprint", False)]
+    assert "年卡加指纹" in desk.shown("truth", his["subject"])
+    assert "1 decisions wait" in desk.shown("gate", "show", "--dir", "east")
+
+
+def _encoded(path: Path) -> str:
+    from base64 import b64encode
+
+    return b64encode(path.read_bytes()).decode()
+
+
+def test_a_change_at_the_counter(desk: Desk, sold: dict[str, Any]) -> None:
+    """Published, answered, reminded, ended, refunded, withdrawn: each is one command that says what it did."""
+    his, hers = sold["cards"][0]["subject"], sold["cards"][1]["subject"]
+    changed = desk.run("publish", "--way", "card_id_card", "--way", "card_face")
+    assert (changed["version"], changed["messages"]) == (2, 3)
+    desk.run("answer", his, "2", "--decline", "--how", "by telephone")
+    said = desk.run("answers", "2", "--remind")
+    assert (said["declined"], said["silent"], said["reminded"]) == ([his], [hers], 2)
+    assert "拒绝" in desk.shown("answers", "2")
+    assert desk.run("end", "card_fingerprint", "--note", "stopped")["told"] == 1
+    refused = desk.run("refund", sold["pass_id"], "--holder", hers, "--reason", "asks", code=2)
+    assert "No refund is owed" in refused
+    paid = desk.run("refund", sold["pass_id"], "--holder", his, "--reason", "declines faces")
+    assert (paid["days_left"], paid["days"], paid["amount"]) == (364, 365, "678")
+    assert desk.run("withdraw", hers, "mail_contact", code=0)["held"] == []
+    assert set(desk.run("send")["waiting"]) == {"sms", "mail"}
+
+
+def test_cards_clerks_and_gates(desk: Desk, sold: dict[str, Any]) -> None:
+    """A card reported lost and replaced; keys given and ended; no conflict open."""
+    his = sold["cards"][0]
+    assert desk.run("lost", his["subject"])["cards"] == 1
+    fresh = desk.run("reissue", "--id-number", "-", given=HE.id_number + "\n")
+    assert (fresh["subject"], fresh["card"] != his["card"]) == (his["subject"], True)
+    (desk.folder / "photo.jpg").write_bytes(b"\xff\xd8 photo")
+    assert desk.run("photo", his["subject"], "photo.jpg")["purpose"] == "pass_photo"
+    assert len(desk.run("clerks", "add", "li")["key"]) > 40
+    assert desk.run("clerks", "end", "li")["ended"] is True
+    assert desk.run("gates", "list")["gates"] == []
+    assert "no gate" in desk.run("gates", "end", "east", code=2).lower()
+    assert desk.run("conflicts") == []
+    renewed = desk.run("renew", sold["pass_id"])
+    assert (renewed["year"], renewed["price"]) == (2, "1251.20")
+
+
+def test_mistakes_end_in_one_sentence(desk: Desk) -> None:
+    """Wrong files, names and lists are errors of the user: exit code 2, one sentence, no traceback, no number."""
+    (desk.folder / "bad.json").write_text(json.dumps([{**vars(HE), "colour": "red"}, vars(SHE)]))
+    for words, why in (
+        (("sell", "pass_for_two", "--holders", "bad.json"), "has not the members"),
+        (("sell", "pass_for_two", "--holders", "absent.json"), "cannot be read"),
+        (("sell", "pass_for_tow"), "Did you mean pass_for_two"),
+        (("truth", "0" * 32), "There is no subject"),
+        (("publish", "--way", "card_face"), "open to everyone is missing"),
+        (("gate", "show", "--dir", "nowhere"), "is not a gate"),
+    ):
+        said = desk.run(*words, code=2)
+        assert why in " ".join(said.split())
+        assert "Traceback" not in said
+        assert HE.id_number not in said
