@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import insert
 
 from duecare.clock import SetClock
-from duecare.radar.alerts import Raised, raise_alerts
+from duecare.radar.alerts import Part, Raised, raise_alerts
 from duecare.radar.models import Screening
 from duecare.radar.reader import Lexicon
 from duecare.radar.watches import Reach, add_member, add_watch, find_member
@@ -84,7 +84,7 @@ def alert(home: Home, rows: Iterable[dict[str, Any]], *, at: datetime | None = N
     rows = list(rows)
     with home.database.session() as session:
         session.execute(insert(Screening), rows)
-        return raise_alerts(session, rows[0]["batch_id"], at=at or home.clock.now())
+        return raise_alerts(session, Part(rows[0]["batch_id"]), at=at or home.clock.now())
 
 
 def watcher(

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from owed import LIQUIDATION, NOW, alert, open_home, passed, watcher
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
+from duecare.clock import SetClock
 from duecare.evidence.outbox import EvidenceEntry
-from duecare.radar.alerts import raise_alerts
+from duecare.radar.alerts import Part, Raised, raise_alerts
 from duecare.radar.models import Alert, Delivery, Member, Screening, Verification
+from duecare.radar.walk import raise_passed
 from duecare.radar.watches import Reach, end_watch, find_member
 from duecare.store.home import Home
 
@@ -83,7 +87,7 @@ def test_raising_again_raises_nothing_and_owes_nothing(home: Home) -> None:
     alert(home, [passed("A")])
     watcher(home, "乙", ["A"], at=NOW)
     with home.database.session() as session:
-        again = raise_alerts(session, "batch-1", at=NOW + timedelta(hours=1))
+        again = raise_alerts(session, Part("batch-1"), at=NOW + timedelta(hours=1))
     assert (again.alerts, again.deliveries) == (0, 0)
     assert owed(home) == {("甲", "A", "centre", "realtime")}
 
@@ -95,19 +99,50 @@ def test_what_passes_later_is_raised_then_for_who_watches_then(home: Home) -> No
     late = passed("B", **{**LIQUIDATION, "state": "verifying"})
     alert(home, [passed("A"), late])
     with home.database.session() as session:
-        session.get(Screening, late["change_id"]).state = "passed"  # type: ignore[union-attr]
+        session.execute(update(Screening).where(Screening.change_id == late["change_id"]).values(state="passed"))
         end_watch(session, find_member(session, "乙"), "B", at=NOW)
-        raised = raise_alerts(session, "batch-1", at=NOW + timedelta(days=2))
+        raised = raise_alerts(session, Part("batch-1"), at=NOW + timedelta(days=2))
     assert (raised.alerts, raised.deliveries) == (1, 1)
     assert ("甲", "B", "centre", "realtime") in owed(home)
     assert ("乙", "B", "centre", "realtime") not in owed(home)
+
+
+def test_a_part_raises_only_its_own(home: Home) -> None:
+    """Raised in parts, every alert comes once with all of its deliveries, and each part leaves its own evidence."""
+    watcher(home, "甲", "ABC")
+    with home.database.session() as session:
+        session.execute(insert(Screening), [passed(entity) for entity in "ABC"])
+        first, second, _ = session.scalars(select(Screening.id).order_by(Screening.id))
+    for part in (Part("batch-1", first, second), Part("batch-1", second, second), Part("batch-1", second + 1)):
+        with home.database.session() as session:
+            raise_alerts(session, part, at=NOW)
+    assert {entity for _, entity, *_ in owed(home)} == set("ABC")
+    with home.database.session() as session:
+        bodies = [json.loads(body) for body in session.scalars(select(EvidenceEntry.body).order_by(EvidenceEntry.id))]
+        changes = list(session.scalars(select(Alert.change_id).where(Alert.id <= second).order_by(Alert.change_id)))
+    assert [(body["alerts"], body["deliveries"]) for body in bodies] == [(2, 2), (1, 1)]
+    assert bodies[0]["changes_sha256"] == sha256("\n".join(changes).encode()).hexdigest()
+
+
+def test_two_at_once_raise_each_alert_once(home: Home) -> None:
+    """Two processes that raise what is pending share it: no alert and no delivery comes twice."""
+    watcher(home, "甲", (f"C{number}" for number in range(300)))
+    with home.database.session() as session:
+        rows = [passed(f"C{number}", batch_id=f"batch-{number % 3}") for number in range(300)]
+        session.execute(insert(Screening), rows)
+    other = Home(home.settings, SetClock(NOW))
+    with ThreadPoolExecutor(2) as pool:
+        raised = list(pool.map(raise_passed, (home, other)))
+    other.close()
+    assert sum(raised, Raised()) == Raised(300, 300)
+    assert len(owed(home)) == 300
 
 
 def test_alerts_leave_evidence_in_their_transaction(home: Home) -> None:
     """The evidence of a batch's alerts commits with them, and is undone with them."""
     with Session(home.database.engine) as session:
         session.execute(insert(Screening), [passed("A")])
-        raise_alerts(session, "batch-1", at=NOW)
+        raise_alerts(session, Part("batch-1"), at=NOW)
         session.rollback()
     with home.database.session() as session:
         assert session.scalar(select(EvidenceEntry.id)) is None

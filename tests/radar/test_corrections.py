@@ -92,7 +92,7 @@ def test_the_correction_reaches_exactly_those_who_were_told(home: Home, mail: Ma
     mail.mails.clear()
     done = retract(home, told, REASON, "Zhang")
     assert (done.recipients, done.cancelled, done.rerouted) == (3, 0, ())
-    assert done.correction is not None
+    assert done.correction == -told
     assert {(name, channel) for name, channel, _ in recipients(home, done.correction)} == before
     deliver(home)
     assert sorted(recipient for recipient, _ in mail.mails) == ["jia@example.com", "yi@example.com"]

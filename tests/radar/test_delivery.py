@@ -227,6 +227,7 @@ def test_a_correction_speaks_of_what_was_told_and_threads_under_it(
         right = Alert(
             **{
                 **values,
+                "id": -wrong.id,
                 "change_id": "c" * 32,
                 "corrects_id": wrong.id,
                 "wording": {"zh": "该信息早已登记，不是新发生的事。", "en": "It had stood there for years."},

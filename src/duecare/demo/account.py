@@ -208,7 +208,7 @@ def _correction(session: Session, told: Told) -> Json | None:
     if told.corrected is None:
         return None
     wrong = session.get_one(Alert, told.corrected)
-    right = session.execute(select(Alert).where(Alert.corrects_id == wrong.id)).scalar_one()
+    right = session.get_one(Alert, -wrong.id)
     return {
         "alert": wrong.id, "correction": right.id, "entity": wrong.entity, "name": wrong.name,
         "section": wrong.section, "wording": right.wording, "told": _told(session, [wrong.id]),

@@ -114,6 +114,7 @@ def _correction_of(alert: Alert, zh: str, en: str, now: Any) -> Alert:
     )  # fmt: skip
     return Alert(
         **{name: getattr(alert, name) for name in kept},
+        id=-alert.id,
         change_id=f"correct:{alert.id}",
         kind="correction",
         created_at=now,

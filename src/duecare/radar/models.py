@@ -13,14 +13,29 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from duecare.store.database import Base, Moment
 
 
-def _partial(name: str, *columns: str, where: str) -> Index:
-    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+def _partial(name: str, *columns: str, where: str, **more: Any) -> Index:
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where), **more)
+
+
+# Entities are codes. PostgreSQL need not ask its locale, for each comparison, which of two comes first.
+_BYTES = {"postgresql_ops": {"entity": "varchar_pattern_ops"}}
 
 
 class AddressState(StrEnum):
@@ -125,14 +140,7 @@ class Watch(Base):
     ended_at: Mapped[datetime | None] = mapped_column(Moment)
 
     __table_args__ = (
-        Index(
-            "uq_watches_active",
-            "entity",
-            "member_id",
-            unique=True,
-            sqlite_where=text("ended_at IS NULL"),
-            postgresql_where=text("ended_at IS NULL"),
-        ),
+        _partial("uq_watches_active", "entity", "member_id", where="ended_at IS NULL", unique=True, **_BYTES),
         # All that the fan-out asks of a watch, so that it never has to look up the row.
         _partial(
             "ix_watches_fan_out",
@@ -143,6 +151,7 @@ class Watch(Base):
             "channels",
             "realtime",
             where="ended_at IS NULL",
+            **_BYTES,
         ),
     )
 
@@ -150,13 +159,15 @@ class Watch(Base):
 class Screening(Base):
     """What was decided of one change that is a candidate for an alert.
 
+    ``change_id`` is the lake's name for the change; ``id`` becomes that of its alert.
     ``before`` and ``after`` are JSON objects as text, as the lake gives them. ``reasons`` is a list of
     ``{"id", "case", "zh", "en"}`` of the rules that decided.
     """
 
     __tablename__ = "screenings"
 
-    change_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    change_id: Mapped[str] = mapped_column(String(32), unique=True)
     batch_id: Mapped[str] = mapped_column(String(64))
     source: Mapped[str] = mapped_column(String(100))
     entity: Mapped[str] = mapped_column(String(300), index=True)
@@ -251,15 +262,19 @@ class Verification(Base):
 class Alert(Base):
     """What watchers are told of one change; or, with ``corrects_id``, that an earlier alert was wrong.
 
+    An alert has the id of its screening, a correction that of the alert it takes back with a minus: that a change is
+    told once, and taken back once, is the primary key. Indexes on the change's hash and on the entity would cost more
+    than the rest of the row together; the alerts of an entity are found through its screenings. An id says nothing of
+    when: a change that was verified for three days is told after others with greater ids.
     ``address`` is the official page. ``wording`` of a correction is ``{"zh", "en"}``: why the original was wrong.
     """
 
     __tablename__ = "alerts"
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    change_id: Mapped[str] = mapped_column(String(64), unique=True)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    change_id: Mapped[str] = mapped_column(String(64))
     batch_id: Mapped[str] = mapped_column(String(64))
-    entity: Mapped[str] = mapped_column(String(300), index=True)
+    entity: Mapped[str] = mapped_column(String(300))
     name: Mapped[str] = mapped_column(Text)
     source: Mapped[str] = mapped_column(String(100))
     section: Mapped[str] = mapped_column(String(60))
@@ -281,8 +296,6 @@ class Alert(Base):
     state: Mapped[str] = mapped_column(String(10), default=AlertState.SENT.value)
     corrects_id: Mapped[int | None]
     wording: Mapped[dict[str, str] | None] = mapped_column(JSON)
-
-    __table_args__ = (_partial("ix_alerts_corrects_id", "corrects_id", where="corrects_id IS NOT NULL"),)
 
 
 class Delivery(Base):

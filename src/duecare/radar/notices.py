@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, true, update
+from sqlalchemy import ColumnElement, and_, select, true, update
 from sqlalchemy.orm import Session
 
 from duecare.clock import parse_day
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.evidence.outbox import record
+from duecare.radar.alerts import not_raised
 from duecare.radar.contradictions import Claim
 from duecare.radar.corrections import Correction, correct
 from duecare.radar.models import Alert, AlertState, NoticeOfError, Screening, Verification
@@ -102,9 +103,9 @@ def open_notice(
         session.execute(
             update(Screening)
             .where(
-                _about(Screening, notice),
+                _about(notice),
                 Screening.state == "passed",
-                Screening.change_id.not_in(select(Alert.change_id).where(Alert.entity == entity)),
+                not_raised(),
             )
             .values(state="verifying", decided_at=now, decided_by=_mark(notice.id))
             .execution_options(synchronize_session=False)
@@ -185,23 +186,26 @@ def _uphold(
 ) -> tuple[Correction, ...]:
     session.execute(
         update(Screening)
-        .where(_about(Screening, notice), Screening.state.in_(("held", "verifying", "passed")))
-        .where(Screening.change_id.not_in(select(Alert.change_id).where(Alert.entity == notice.entity)))
+        .where(_about(notice), Screening.state.in_(("held", "verifying", "passed")), not_raised())
         .values(state="refused", decided_at=home.clock.now(), decided_by=by, note=reason)
         .execution_options(synchronize_session=False)
     )
     alerts = session.execute(
         select(Alert)
-        .where(_about(Alert, notice), Alert.corrects_id.is_(None), Alert.state == AlertState.SENT.value)
+        .where(Alert.id.in_(select(Screening.id).where(_about(notice))), Alert.state == AlertState.SENT.value)
         .order_by(Alert.id)
     ).scalars()
     return tuple(correct(home, session, alert, reason, by, reason_en=reason_en) for alert in list(alerts))
 
 
-def _about(model: type[Screening] | type[Alert], notice: NoticeOfError) -> ColumnElement[bool]:
-    """SQL: the row is of the fact that the notice is about; without a key, of any fact of the section."""
-    whole = true() if not notice.key else model.key == notice.key
-    return (model.entity == notice.entity) & (model.source == notice.source) & (model.section == notice.section) & whole
+def _about(notice: NoticeOfError) -> ColumnElement[bool]:
+    """SQL: the screening is of the fact that the notice is about; without a key, of any fact of the section."""
+    return and_(
+        Screening.entity == notice.entity,
+        Screening.source == notice.source,
+        Screening.section == notice.section,
+        true() if not notice.key else Screening.key == notice.key,
+    )
 
 
 def _source_of(home: Home, entity: str, section: str, key: str, source: str | None) -> str:

@@ -85,7 +85,7 @@ def verify(
         for (source, entity), names in due.items():
             for row, look in lookup.of(source, entity, names):
                 with home.database.session() as session:
-                    state = _settle(home, session, judge, session.get_one(Screening, row.change_id), look)
+                    state = _settle(home, session, judge, session.get_one(Screening, row.id), look)
                 states[state] += 1
                 outcomes[look.finding.outcome] += 1
                 done += 1

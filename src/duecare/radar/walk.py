@@ -10,12 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import exists, select
-
 from duecare.radar import notices, screen, verify
-from duecare.radar.alerts import Raised, raise_alerts
+from duecare.radar.alerts import Raised, raise_pending
 from duecare.radar.candidates import Progress
-from duecare.radar.models import Alert, Screening
 from duecare.rules.engine import Engine
 from duecare.store.home import Home
 
@@ -61,18 +58,5 @@ def walk(
 
 def raise_passed(home: Home) -> Raised:
     """Raise the alerts of every change that passed and has none."""
-    alerts = deliveries = 0
     with home.writing("radar"):
-        with home.database.session() as session:
-            batches = session.execute(
-                select(Screening.batch_id)
-                .where(Screening.state == "passed", ~exists().where(Alert.change_id == Screening.change_id))
-                .distinct()
-                .order_by(Screening.batch_id)
-            ).scalars()
-            names = list(batches)
-        for batch in names:
-            with home.database.session() as session:
-                raised = raise_alerts(session, batch, at=home.clock.now())
-            alerts, deliveries = alerts + raised.alerts, deliveries + raised.deliveries
-    return Raised(alerts, deliveries)
+        return raise_pending(home.database, at=home.clock.now())

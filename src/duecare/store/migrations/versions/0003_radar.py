@@ -9,6 +9,7 @@ revision = "0003"
 down_revision = "0002"
 
 _MOMENT = sa.DateTime(timezone=True)
+_BYTES: dict[str, Any] = {"postgresql_ops": {"entity": "varchar_pattern_ops"}}
 
 
 def _where(condition: str) -> dict[str, Any]:
@@ -50,16 +51,20 @@ def upgrade() -> None:
         sa.Column("created_at", _MOMENT, nullable=False),
         sa.Column("ended_at", _MOMENT),
     )
-    op.create_index("uq_watches_active", "watches", ["entity", "member_id"], unique=True, **_where("ended_at IS NULL"))
+    op.create_index(
+        "uq_watches_active", "watches", ["entity", "member_id"], unique=True, **_BYTES, **_where("ended_at IS NULL")
+    )
     op.create_index(
         "ix_watches_fan_out",
         "watches",
         ["entity", "member_id", "source", "categories", "channels", "realtime"],
+        **_BYTES,
         **_where("ended_at IS NULL"),
     )
     op.create_table(
         "screenings",
-        sa.Column("change_id", sa.String(32), primary_key=True),
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("change_id", sa.String(32), nullable=False, unique=True),
         sa.Column("batch_id", sa.String(64), nullable=False),
         sa.Column("source", sa.String(100), nullable=False),
         sa.Column("entity", sa.String(300), nullable=False, index=True),
@@ -135,10 +140,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "alerts",
-        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-        sa.Column("change_id", sa.String(64), nullable=False, unique=True),
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("change_id", sa.String(64), nullable=False),
         sa.Column("batch_id", sa.String(64), nullable=False),
-        sa.Column("entity", sa.String(300), nullable=False, index=True),
+        sa.Column("entity", sa.String(300), nullable=False),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("source", sa.String(100), nullable=False),
         sa.Column("section", sa.String(60), nullable=False),
@@ -161,7 +166,6 @@ def upgrade() -> None:
         sa.Column("corrects_id", sa.Integer),
         sa.Column("wording", sa.JSON),
     )
-    op.create_index("ix_alerts_corrects_id", "alerts", ["corrects_id"], **_where("corrects_id IS NOT NULL"))
     op.create_table(
         "deliveries",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
@@ -183,6 +187,8 @@ def upgrade() -> None:
         sa.Column("digest_id", sa.Integer),
         sa.UniqueConstraint("alert_id", "address_id", name=op.f("uq_deliveries_alert_id_address_id")),
     )
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("ALTER SEQUENCE deliveries_id_seq CACHE 32")
     op.create_index("ix_deliveries_digest_id", "deliveries", ["digest_id"], **_where("digest_id IS NOT NULL"))
     op.create_index("ix_deliveries_due", "deliveries", ["next_at"], **_where("state = 'due' AND mode <> 'digest'"))
     op.create_index(
