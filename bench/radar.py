@@ -90,8 +90,8 @@ def _fill(database: Database, changes: int, watches: int) -> None:
             ),
             (
                 members,
-                "INSERT INTO channel_addresses (member_id, channel, address, secret, salt, state, created_at) "
-                f"{numbers}SELECT i + 1, 'centre', '', '', 'aa', 'active', {moment} FROM n",
+                "INSERT INTO channel_addresses (member_id, channel, commitment, state, created_at) "
+                f"{numbers}SELECT i + 1, 'centre', 'sha256:aa', 'active', {moment} FROM n",
             ),
             (
                 watches,

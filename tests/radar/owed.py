@@ -18,16 +18,26 @@ from duecare.radar.reader import Lexicon
 from duecare.radar.watches import Reach, add_member, add_watch, find_member
 from duecare.settings import load
 from duecare.store.home import Home
+from duecare.vault.records import Vault
 
 NOW = datetime(2019, 5, 6, 0, 30, tzinfo=UTC)
 """Half past eight in the morning of 6 May 2019 in Beijing: the digest's hour has just passed."""
+
+CONTROLLER = {
+    "controller_name": "某数据服务有限公司",
+    "controller_code": "91000000000000000X",
+    "controller_address": "某市某区某路1号",
+    "controller_contact": "privacy@radar.example",
+}
+"""Who answers for members' data; no notice is published without."""
 
 LEXICON = Lexicon("https://radar.example", {"register": ("国家企业信用信息公示系统", "National register")})
 
 
 def open_home(tmp_path: Path, database_url: str, **settings: Any) -> Home:
     """A home whose clock stands at ``NOW``."""
-    return Home(load(home=tmp_path / "home", database_url=database_url, **settings), SetClock(NOW))
+    given = {**CONTROLLER, **settings}
+    return Home(load(home=tmp_path / "home", database_url=database_url, **given), SetClock(NOW))
 
 
 def passed(entity: str, section: str = "basic", **given: Any) -> dict[str, Any]:
@@ -98,7 +108,7 @@ def watcher(
     **member: Any,
 ) -> None:
     """A member who watches ``entities``."""
-    with home.database.session() as session:
-        add_member(session, name, at=at, reach=reach, **member)
+    with Vault(home) as vault, home.database.session() as session:
+        add_member(vault, session, name, at=at, reach=reach, **member)
         for entity in entities:
             add_watch(session, find_member(session, name), entity, at=at, realtime=realtime, **(watch or {}))

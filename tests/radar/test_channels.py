@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from letterbox import MailServer, Post, Receiver, mail_server, receiver
-from owed import NOW, open_home, watcher
+from owed import CONTROLLER, NOW, open_home, watcher
 from sqlalchemy import select
 from standardwebhooks import Webhook as Verifier
 
@@ -83,7 +83,15 @@ def stand(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stand]:
         mails: MailServer = stack.enter_context(mail_server())
         server: Receiver = stack.enter_context(receiver())
         home = stack.enter_context(
-            Home(load(home=tmp_path / "home", smtp_url=mails.url, sms_url=server.url + "/sms", sms_token="token"))
+            Home(
+                load(
+                    home=tmp_path / "home",
+                    smtp_url=mails.url,
+                    sms_url=server.url + "/sms",
+                    sms_token="token",
+                    **CONTROLLER,
+                )
+            )
         )
         watcher(home, "甲", [])
         addresses = {

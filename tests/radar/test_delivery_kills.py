@@ -38,6 +38,7 @@ from duecare.radar.delivery import deliver
 from duecare.radar.channels import centre, mail, sms, webhook, wecom
 from duecare.settings import load
 from duecare.store.home import Home
+from duecare.vault.records import Vault
 for line in sys.stdin:
     child = os.fork()
     if child == 0:

@@ -23,6 +23,7 @@ from duecare.radar.watches import (
     watches,
 )
 from duecare.store.home import Home
+from duecare.vault.records import Vault
 
 
 @pytest.fixture
@@ -31,19 +32,24 @@ def home(tmp_path: Path, database_url: str) -> Iterator[Home]:
         yield home
 
 
+@pytest.fixture
+def vault(home: Home) -> Iterator[Vault]:
+    with Vault(home) as vault:
+        yield vault
+
+
 def test_everyone_has_a_message_centre_and_a_salt_of_their_own(home: Home) -> None:
-    """A member without any address is still reached, and no two addresses share a salt."""
+    """A member without any address is still reached, and no two addresses share a commitment, the same ones neither."""
     watcher(home, "甲", [], Reach("mail", "a@example.org"))
     watcher(home, "乙", [])
     with home.database.session() as session:
         found = members(session)
-        salts = list(session.scalars(select(ChannelAddress.salt)))
+        commitments = list(session.scalars(select(ChannelAddress.commitment)))
     assert [(member.name, [one.channel for one in ways]) for member, ways in found] == [
         ("乙", ["centre"]),
         ("甲", ["centre", "mail"]),
     ]
-    assert len(set(salts)) == 3
-    assert all(len(bytes.fromhex(salt)) == 32 for salt in salts)
+    assert len(set(commitments)) == 3
 
 
 @pytest.mark.parametrize(
@@ -60,10 +66,12 @@ def test_everyone_has_a_message_centre_and_a_salt_of_their_own(home: Home) -> No
         ({"reach": [Reach("pigeon", "north")]}, "Known: centre"),
     ],
 )
-def test_bad_input_is_refused_with_what_would_be_right(home: Home, given: dict[str, object], says: str) -> None:
+def test_bad_input_is_refused_with_what_would_be_right(
+    home: Home, vault: Vault, given: dict[str, object], says: str
+) -> None:
     """Nothing of a member is kept whose zone, hour, language or address cannot be right."""
     with pytest.raises(UseError, match=says), home.database.session() as session:
-        add_member(session, "甲", at=NOW, **given)  # type: ignore[arg-type]
+        add_member(vault, session, "甲", at=NOW, **given)  # type: ignore[arg-type]
     with home.database.session() as session:
         assert members(session) == []
 
@@ -96,15 +104,19 @@ def test_a_watch_names_only_what_exists(home: Home) -> None:
             find_member(session, "丙")
 
 
-def test_an_address_ends_but_is_not_forgotten(home: Home) -> None:
+def test_an_address_ends_but_is_not_forgotten(home: Home, vault: Vault) -> None:
     """An ended address is listed no more but stays a row; the message centre cannot be ended."""
     watcher(home, "甲", [], Reach("mail", "a@example.org"))
     with home.database.session() as session:
         member = find_member(session, "甲")
-        mail = add_address(session, member, Reach("mail", "a@example.org"), at=NOW)
-        end_address(session, mail, at=NOW)
+        (mail,) = session.scalars(select(ChannelAddress).where(ChannelAddress.channel == "mail"))
+    assert add_address(vault, member, Reach("mail", " a@example.org"), at=NOW).id == mail.id
+    with home.database.session() as session:
+        end_address(session, session.get_one(ChannelAddress, mail.id), at=NOW)
         assert [one.channel for one in members(session)[0][1]] == ["centre"]
-        assert session.get(ChannelAddress, mail.id) is mail
-        assert add_address(session, member, Reach("mail", "a@example.org"), at=NOW).id != mail.id
+    again = add_address(vault, member, Reach("mail", "a@example.org"), at=NOW)
+    assert again.id != mail.id
+    with home.database.session() as session:
+        assert session.get_one(ChannelAddress, mail.id).state == "ended"
         with pytest.raises(UseError, match="message centre"):
             end_address(session, members(session)[0][1][0], at=NOW)

@@ -128,3 +128,5 @@ def _say_correction(done: Any) -> None:
     if done.rerouted:
         members = ", ".join(map(str, done.rerouted))
         say(f"[yellow]! The address has ended; the correction is in the message centre[/] of member {members}.")
+    if done.left:
+        say(f"[yellow]! {done.left} of those who were told have left[/], and nobody knows any more who they were.")

@@ -38,7 +38,7 @@ def deliver(
     else:
         say(f"Digests composed {report.digests} · sent {report.sent} · to try again {report.retried}")
         if report.cancelled:
-            say(f"Cancelled, the address has ended: {report.cancelled}")
+            say(f"Cancelled, the address has ended or the member has left: {report.cancelled}")
         for channel, (count, missing) in report.waiting.items():
             say(f"[yellow]! {count} wait for {plain(channel)}[/]: {plain(missing)}")
         if report.given_up:

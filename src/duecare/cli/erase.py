@@ -59,7 +59,7 @@ def erase(
             _say_finished(complete(vault), as_json=as_json)
             return
         outcome = work(vault, subject, purpose or None, note=note)
-        written = {each.id: _write(vault, each, out) for each in outcome.erasures}
+        written = {each.id: write_certificate(vault, each, out) for each in outcome.erasures}
         if forget and not outcome.held and all(written.values()):
             with opened.database.session() as session:
                 forget_them(session, subject, opened.clock.now())
@@ -83,7 +83,8 @@ def erase(
         raise typer.Exit(1)
 
 
-def _write(vault: Vault, erasure: Erasure, out: Path) -> Path | None:
+def write_certificate(vault: Vault, erasure: Erasure, out: Path) -> Path | None:
+    """Write the certificate of ``erasure`` into the folder ``out``; where. None: it waits for its witness."""
     from duecare.vault.erasure import certificate
 
     if not vault.witnesses:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from duecare.cli.output import HomeOption, JsonOption, console, moment, plain, print_json, say, table
+from duecare.errors import BadInput
 from duecare.settings import load
 from duecare.store.home import Home
 
@@ -116,17 +118,38 @@ def end(member: MemberArgument, entity: EntityArgument, home: HomeOption = None,
 
 
 @people.callback(invoke_without_command=True)
-def members(context: typer.Context, home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """List members and how they are reached.
+def members(
+    context: typer.Context,
+    reveal: Annotated[
+        bool, typer.Option("--reveal", help="Also the addresses, masked; needs --by and --why, which are kept.")
+    ] = False,
+    by: Annotated[str, typer.Option("--by", help="Who looks at the addresses.")] = "",
+    why: Annotated[str, typer.Option("--why", help="Why; the members can ask for it.")] = "",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List members and the channels they are reached by. Addresses are sealed, and opening them leaves evidence.
 
-    Example: duecare watch members --json
+    Example: duecare watch members --reveal --by 李雷 --why "a mail came back"
     """
     if context.invoked_subcommand is not None:
         return
     from duecare.radar import watches
 
-    with Home(load(home=home)) as opened, opened.database.session() as session:
-        found = watches.members(session)
+    if reveal is not bool(by.strip() and why.strip()):
+        raise BadInput(
+            f"--reveal is {'given' if reveal else 'not given'}, --by is {by!r}, --why is {why!r}.",
+            hint="Addresses are shown to a named person for a reason: give all three, or none.",
+        )
+    shown: dict[int, str] = {}
+    with Home(load(home=home)) as opened:
+        if reveal:
+            from duecare.vault.records import Vault
+
+            with Vault(opened) as vault:
+                shown = watches.masked(vault, by, why)
+        with opened.database.session() as session:
+            found = watches.members(session)
     if as_json:
         print_json(
             [
@@ -135,7 +158,10 @@ def members(context: typer.Context, home: HomeOption = None, as_json: JsonOption
                     "language": member.language,
                     "zone": member.zone,
                     "digest_hour": member.digest_hour,
-                    "addresses": [{"channel": one.channel, "address": one.address} for one in reached],
+                    "addresses": [
+                        {"channel": one.channel, **({"masked": shown.get(one.id, "")} if reveal else {})}
+                        for one in reached
+                    ],
                 }
                 for member, reached in found
             ]
@@ -146,7 +172,7 @@ def members(context: typer.Context, home: HomeOption = None, as_json: JsonOption
         return
     rows = table("member", "language", "digest at", "reached by")
     for member, reached in found:
-        ways = ", ".join(f"{one.channel} {one.address}".strip() for one in reached)
+        ways = ", ".join(f"{one.channel} {shown.get(one.id, '')}".strip() for one in reached)
         rows.add_row(plain(member.name), member.language, f"{member.digest_hour:02}:00 {member.zone}", plain(ways))
     console.print(rows)
 
@@ -165,25 +191,68 @@ def add_person(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add a member. Everyone has a message centre; further ways to reach them are options.
+    """Add a member, who was shown the notice `watch`. Everyone has a message centre; other ways are options.
+
+    How they are reached is sealed. The settings controller_… say who answers for it.
 
     Example: duecare watch members add alice --mail alice@example.org --hour 8 --zone Asia/Shanghai
     """
     from duecare.radar import watches
+    from duecare.vault.records import Vault
 
     reach = [watches.Reach("mail", one) for one in mail or ()]
     reach += [watches.Reach("webhook", one, secret) for one in webhook or ()]
     reach += [watches.Reach("wecom", one) for one in wecom or ()]
     reach += [watches.Reach("sms", one) for one in sms or ()]
-    with Home(load(home=home)) as opened, opened.database.session() as session:
-        member = watches.add_member(
-            session, name, at=opened.clock.now(), reach=reach, language=language, zone=zone, digest_hour=hour
+    reach = [watches.checked(one) for one in reach]
+    with Home(load(home=home)) as opened, Vault(opened) as vault, opened.database.session() as session:
+        watches.add_member(
+            vault,
+            session,
+            name,
+            at=opened.clock.now(),
+            reach=reach,
+            language=language,
+            zone=zone,
+            digest_hour=hour,
         )
-        secrets = [one.secret for known, ways in watches.members(session) if known.id == member.id for one in ways]
-    shown = [one for one in secrets if one] if not secret else []
+    shown = [one.secret for one in reach if one.secret] if not secret else []
     if as_json:
         print_json({"name": name, "secrets": shown})
         return
     say(f"Added [bold]{plain(name)}[/].")
     for one in shown:
         say(f"Webhooks are signed with [bold]{plain(one)}[/]; keep it, it is not shown again.")
+
+
+@people.command("leave")
+def leave_person(
+    name: MemberArgument,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the certificate to.")] = Path(),
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """A member leaves: nothing is sent to them any more, and who they were is erased. Writes the certificate.
+
+    A correction of what they were told cannot reach them afterwards. Exit code 1 if a legal hold keeps something, or
+    the certificate waits for its witness.
+
+    Example: duecare watch members leave alice --out certificates
+    """
+    from duecare.cli.erase import write_certificate
+    from duecare.radar.leaving import leave
+    from duecare.vault.records import Vault
+
+    with Home(load(home=home)) as opened, Vault(opened) as vault:
+        outcome = leave(vault, name)
+        written = {each.id: write_certificate(vault, each, out) for each in outcome.erasures}
+    if as_json:
+        print_json({"name": name, "certificates": written, "held": outcome.held})
+    else:
+        say(f"[bold]{plain(name)}[/] has left.")
+        for one, path in written.items():
+            say(plain(path) if path else f"[yellow]The certificate of {one} waits for its witness[/].")
+        if outcome.held:
+            say("[yellow]! A legal hold keeps what is held[/]; it is used for nothing.")
+    if outcome.held or not all(written.values()):
+        raise typer.Exit(1)

@@ -13,7 +13,7 @@ from random import Random
 from duecare.demo.world import World
 from duecare.radar.watches import Reach, add_member, add_watch
 from duecare.registers.adapters.national_register import SOURCE
-from duecare.store.home import Home
+from duecare.vault.records import Vault
 
 HOUR = 8
 """The hour, in each member's own zone, at which digests are due: in Beijing for all of them but one."""
@@ -57,14 +57,14 @@ def joining(world: World, watched: Sequence[str]) -> list[Joining]:
     return found
 
 
-def join(home: Home, members: Sequence[Joining], at: datetime) -> int:
+def join(vault: Vault, members: Sequence[Joining], at: datetime) -> int:
     """Enter the members and their watches; returns how many watches there are."""
     watches = 0
-    with home.database.session() as session:
+    with vault.database.session() as session:
         for one in members:
             member = add_member(
-                session, one.name, at=at, reach=[Reach("mail", one.mail)], language=one.language, zone=one.zone,
-                digest_hour=HOUR,
+                vault, session, one.name, at=at, reach=[Reach("mail", one.mail)], language=one.language,
+                zone=one.zone, digest_hour=HOUR, screen="demo",
             )  # fmt: skip
             for entity in one.entities:
                 # The pages of the register and its open data say the same of a company; one of them is enough to hear.

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import httpx
 from sqlalchemy import func, select
@@ -39,14 +40,20 @@ from duecare.registers.crawl import Crawler
 from duecare.registers.fetch import Fetcher
 from duecare.registers.ingest import ingest_file, ingest_pages
 from duecare.registers.sources import RatePolicy, Source
-from duecare.rules.engine import Engine
 from duecare.settings import Settings
 from duecare.store.home import Home
+from duecare.vault.records import Vault
 
 SIZE = 20_000
 _OPERATOR = "值班员"
 _PACE = RatePolicy(requests=1_000, seconds=1.0, concurrent=16)
 _MANNER = Manner(limit=1_500, faults=0.002, slow=0.2)
+_CONTROLLER: dict[str, Any] = {
+    "controller_name": "演示数据服务有限公司",
+    "controller_code": "91000000000000000X",
+    "controller_address": "演示市演示路1号",
+    "controller_contact": "privacy@demo.example",
+}
 _OPEN_DATA = Path(__file__).with_name("open_data.toml")
 
 Progress = Callable[[str, int, int], None]
@@ -114,19 +121,22 @@ def tell(path: Path, plan: Plan, progress: Progress = lambda what, done, total: 
     with ExitStack() as stack:
         site = stack.enter_context(Site(world, _MANNER, process=True))
         post = stack.enter_context(Postbox(path / "mails"))
-        settings = Settings(home=path, database_url="", smtp_url=post.url, sites={SOURCE.name: site.url})
+        settings = Settings(home=path, database_url="", smtp_url=post.url, sites={SOURCE.name: site.url}, **_CONTROLLER)
         clock = SetClock(_at(world.first_day, 7))
         home = stack.enter_context(Home(settings, clock))
-        return _Story(home, clock, world, site, plan, progress).run()
+        vault = stack.enter_context(Vault(home))
+        return _Story(home, vault, clock, world, site, plan, progress).run()
 
 
 class _Story:
     """One telling."""
 
-    def __init__(self, home: Home, clock: SetClock, world: World, site: Site, plan: Plan, progress: Progress) -> None:
-        self.home, self.clock, self.world, self.site, self.plan = home, clock, world, site, plan
-        self.progress = progress
-        self.engine = Engine.load(home.settings.policies)
+    def __init__(
+        self, home: Home, vault: Vault, clock: SetClock, world: World, site: Site, plan: Plan, progress: Progress
+    ) -> None:
+        self.home, self.vault, self.clock = home, vault, clock
+        self.world, self.site, self.plan, self.progress = world, site, plan, progress
+        self.engine = vault.engine
         self.sample = plan.sample(world)
         self.source = replace(SOURCE, rate=_PACE)
         self.incoming = home.path / "incoming"
@@ -144,7 +154,7 @@ class _Story:
             self._read_pages(crawler, register, self.sample, f"crawling {len(self.sample):,} pages")
             self._walk()
             watched = sorted({*self.world.watched, *self.sample[: max(400, len(self.world.watched))]})
-            watches = join(self.home, joining(self.world, watched), self.clock.now())
+            watches = join(self.vault, joining(self.world, watched), self.clock.now())
             for number, day in enumerate(days[1:], 1):
                 self.progress("living through the days", number, len(days) - 1)
                 if day == mended:
@@ -211,7 +221,7 @@ class _Story:
         """Send what is due at that hour of the day that it is in Beijing."""
         today = self.clock.now().astimezone(BEIJING).date()
         self.clock.set(max(self.clock.now(), _at(today, hour, minute)))
-        deliver(self.home)
+        deliver(self.home, vault=self.vault)
 
     def _look_at_holds(self) -> None:
         """An operator looks at what was held: it is what a mended parser sees for the first time, and no news."""
@@ -249,7 +259,7 @@ class _Story:
             reason="登记机关来函确认: 该条登记系误记, 属于另一家企业。",
             reason_en="The registrar confirmed in writing that the entry was made by mistake; it is another company's.",
         )  # fmt: skip
-        deliver(self.home)
+        deliver(self.home, vault=self.vault)
         self.progress("correcting an error", 1, 1)
         return alert.id, members[-1].name
 

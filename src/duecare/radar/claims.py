@@ -22,7 +22,6 @@ from filelock import FileLock, Timeout
 from sqlalchemy import and_, func, literal_column, or_, select, update
 from sqlalchemy.orm import Session
 
-from duecare.evidence.commitment import commit
 from duecare.evidence.outbox import Act, record_all
 from duecare.radar.models import Alert, ChannelAddress, Delivery, DeliveryMode, DeliveryState
 from duecare.store.home import Home
@@ -127,13 +126,13 @@ def free_the_dead(home: Home, now: datetime) -> int:
     return len(freed)
 
 
-def release(session: Session, name: str, ids: Sequence[int], now: datetime) -> None:
-    """Give back claimed deliveries that were not tried."""
+def release(session: Session, name: str, ids: Sequence[int]) -> None:
+    """Give back claimed deliveries that were not tried: they are due as before, and nobody was told by this claim."""
     if ids:
         session.execute(
             update(Delivery)
             .where(Delivery.id.in_(ids), Delivery.claimed_by == name)
-            .values(claimed_by=None, claimed_until=now)
+            .values(state=DeliveryState.DUE.value, claimed_by=None, claimed_until=None)
         )
 
 
@@ -189,7 +188,7 @@ def _carry(session: Session, carriers: Sequence[int], values: dict[str, Any]) ->
 def _record_sent(session: Session, ids: Sequence[int], now: datetime) -> None:
     """One ``alert:send`` for each alert that reached each address, the recipient as a commitment."""
     rows = session.execute(
-        select(Delivery, Alert.change_id, Alert.corrects_id, ChannelAddress)
+        select(Delivery, Alert.change_id, Alert.corrects_id, ChannelAddress.commitment)
         .join(ChannelAddress, ChannelAddress.id == Delivery.address_id)
         .join(Alert, Alert.id == Delivery.alert_id)
         .where(
@@ -201,13 +200,13 @@ def _record_sent(session: Session, ids: Sequence[int], now: datetime) -> None:
         .order_by(Delivery.id)
     ).all()
     acts = []
-    for delivery, change, corrects, address in rows:
+    for delivery, change, corrects, commitment in rows:
         body = {
             "change": change,
             "channel": delivery.channel,
             "delivery": delivery.id,
             "mode": delivery.mode,
-            "recipient": recipient(address),
+            "recipient": commitment,
         }
         if corrects is not None:
             body["corrects"] = corrects
@@ -218,11 +217,6 @@ def _record_sent(session: Session, ids: Sequence[int], now: datetime) -> None:
 def _record_over(session: Session, ids: Sequence[int], outcome: Outcome, now: datetime) -> None:
     kind = "delivery:cancel" if outcome.state is DeliveryState.CANCELLED else "delivery:give_up"
     record_all(session, [Act(kind, f"delivery:{one}", {"may_have_arrived": outcome.unanswered}, now) for one in ids])
-
-
-def recipient(address: ChannelAddress) -> str:
-    """The commitment under which the log knows an address: the same for an alert and its correction."""
-    return commit(f"{address.channel}:{address.id}:{address.address}", bytes.fromhex(address.salt)).text
 
 
 def _lock_path(home: Home, name: str) -> Path:

@@ -36,7 +36,8 @@ class Correction:
     """What a retraction did. ``correction`` is the id of the new alert, none where nobody had been told yet.
 
     ``recipients`` counts the deliveries that carry it, ``cancelled`` those of the original that never left,
-    ``rerouted`` names the members whose address has ended and who find it in the message centre instead.
+    ``rerouted`` names the members whose address has ended and who find it in the message centre instead. ``left``
+    counts those who have left since: nobody knows any more who they were, and no correction can reach them.
     """
 
     alert: int
@@ -44,6 +45,7 @@ class Correction:
     recipients: int
     cancelled: int
     rerouted: tuple[int, ...]
+    left: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -84,12 +86,12 @@ def correct(home: Home, session: Session, alert: Alert, reason: str, who: str, *
     number_cancelled = int(getattr(cancelled, "rowcount", 0))
     told = session.execute(select(func.count()).where(Delivery.alert_id == alert.id, may_have_been_told())).scalar_one()
     correction: Alert | None = None
-    recipients, rerouted = 0, tuple[int, ...]()
+    recipients, rerouted, left = 0, tuple[int, ...](), 0
     if told:
         correction = _correction_of(alert, reason, reason_en or reason, now)
         session.add(correction)
         session.flush()
-        rerouted = _address_correction(session, alert, correction, now)
+        rerouted, left = _address_correction(session, alert, correction, now)
         recipients = session.execute(select(func.count()).where(Delivery.alert_id == correction.id)).scalar_one()
     alert.state = AlertState.CORRECTED.value if told else AlertState.WITHDRAWN.value
     body = {
@@ -99,11 +101,12 @@ def correct(home: Home, session: Session, alert: Alert, reason: str, who: str, *
         "recipients": recipients,
         "cancelled": number_cancelled,
         "rerouted": len(rerouted),
+        "left": left,
         "by": who,
         "reason": reason,
     }
     record(session, "alert:correct", f"alert:{alert.id}", body, now)
-    return Correction(alert.id, correction.id if correction else None, recipients, number_cancelled, rerouted)
+    return Correction(alert.id, correction.id if correction else None, recipients, number_cancelled, rerouted, left)
 
 
 def _correction_of(alert: Alert, zh: str, en: str, now: Any) -> Alert:
@@ -124,8 +127,9 @@ def _correction_of(alert: Alert, zh: str, en: str, now: Any) -> Alert:
     )
 
 
-def _address_correction(session: Session, alert: Alert, correction: Alert, now: Any) -> tuple[int, ...]:
-    """One delivery for each that told the original, as set work; returns the members whose address has ended.
+def _address_correction(session: Session, alert: Alert, correction: Alert, now: Any) -> tuple[tuple[int, ...], int]:
+    """One delivery for each that told the original, as set work; returns the members whose address has ended, and how
+    many have left.
 
     A watch that has ended since, and a digest that carried the original, make no difference: the correction goes out
     at once, by the same channel, for a wrong word about a company does its harm by the hour.
@@ -157,9 +161,9 @@ def _address_correction(session: Session, alert: Alert, correction: Alert, now: 
         .where(was_told, ~active)
         .distinct()
     )
-    rerouted = tuple(session.execute(ended.order_by(Delivery.member_id)).scalars())
-    if not rerouted:
-        return ()
+    without = set(session.execute(ended).scalars())
+    if not without:
+        return (), 0
     centre, there = aliased(ChannelAddress), aliased(Delivery)
     first = (
         select(func.min(centre.id))
@@ -177,4 +181,9 @@ def _address_correction(session: Session, alert: Alert, correction: Alert, now: 
             ),
         )
     )
-    return rerouted
+    rerouted = tuple(
+        session.execute(
+            select(ChannelAddress.member_id).where(ChannelAddress.id.in_(first)).order_by(ChannelAddress.member_id)
+        ).scalars()
+    )
+    return rerouted, len(without) - len(rerouted)

@@ -4,6 +4,9 @@ Claim (committed) → send → note (committed with its evidence). Whatever is k
 delivery stays owed until its note commits. And nobody sees an alert twice: the key of a delivery is made of its row,
 goes with it at every attempt, and the other side shows it once (``channels/``).
 
+Where members are reached is sealed. What was claimed is opened as one set between the claim and the sending, by a vault
+that the run keeps open; messages for the message centre need no address, and nothing is opened for them.
+
 The rule of this module: nothing is sent that was not first committed as ``sending``, and nothing is sent after its
 claim may have passed to another worker.
 """
@@ -13,18 +16,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from duecare.errors import Terminal, Transient
+from duecare.errors import ChannelUnavailable, NotGranted, Terminal, Transient
 from duecare.radar.channels.channel import Channel, Envelope, Inside, Letter, Unanswered, channel_class, channel_names
 from duecare.radar.claims import LEASE, Backoff, Outcome, claim, free_the_dead, note, release, worker
+from duecare.radar.contacts import SERVICE, Point, open_many
 from duecare.radar.digests import compose_due, digest_letters
 from duecare.radar.models import (
     AddressState,
@@ -41,6 +47,9 @@ from duecare.radar.told import told_before
 from duecare.radar.wording import letter
 from duecare.store.home import Home
 
+if TYPE_CHECKING:
+    from duecare.vault.records import Vault
+
 Progress = Callable[[int, int], None]
 """Called with the deliveries done and the deliveries known to be due."""
 
@@ -48,6 +57,9 @@ _CLAIMED_AT_ONCE = 200
 _NOTED_AT_ONCE = 50
 _ATTEMPT = 60.0
 """Seconds that one attempt may take at most; the channels' own limits are shorter."""
+
+_ENDED = "The member's address has ended."
+_NOT_HELD = "The member's contact points are not held any more: their grant ended, or they were erased."
 
 
 @dataclass(frozen=True)
@@ -93,15 +105,24 @@ class Failure:
 
 @dataclass(frozen=True)
 class _Ready:
-    """A claimed delivery with what its outcome depends on; ``envelope`` none: its address has ended."""
+    """A claimed delivery with what its outcome depends on. ``envelope`` none: it is cancelled, and ``reason`` says why.
+
+    ``subject``: whose contact points have the address, which the envelope gets just before it is sent: its ``point``.
+    ``denied``: the rules do not let it be opened now.
+    """
 
     delivery: Delivery
     envelope: Envelope | None
+    subject: str = ""
+    reason: str = _ENDED
+    point: Point | None = None
+    denied: str = ""
 
 
 def deliver(
     home: Home,
     *,
+    vault: Vault | None = None,
     lexicon: Lexicon | None = None,
     backoff: Backoff | None = None,
     progress: Progress = lambda done, due: None,
@@ -109,11 +130,14 @@ def deliver(
     """Compose the digests that are due, then send all that is due, and return when nothing is left to try now.
 
     Any number of processes may run this at once. What fails and may yet succeed is due again later; what has failed
-    for ``retry_hours`` is given up and listed by ``failures``.
+    for ``retry_hours`` is given up and listed by ``failures``. ``vault``: where contact points are opened; without one,
+    the run opens its own when it first needs an address. Raises ``KeyLost``; then what was claimed is due as before.
     """
     lexicon = lexicon or Lexicon.of(home)
     digests = compose_due(home, lexicon)
-    return asyncio.run(_Run(home, lexicon, backoff or Backoff(), progress).run(DeliveryReport(digests=digests)))
+    with ExitStack() as stack:
+        run = _Run(home, vault, stack, lexicon, backoff or Backoff(), progress)
+        return asyncio.run(run.run(DeliveryReport(digests=digests)))
 
 
 def failures(session: Session) -> list[Failure]:
@@ -148,9 +172,24 @@ def key_of(home: Home, delivery_id: int) -> str:
 class _Run:
     """One run of a worker."""
 
-    def __init__(self, home: Home, lexicon: Lexicon, backoff: Backoff, progress: Progress) -> None:
+    def __init__(
+        self,
+        home: Home,
+        vault: Vault | None,
+        stack: ExitStack,
+        lexicon: Lexicon,
+        backoff: Backoff,
+        progress: Progress,
+    ) -> None:
         self._home, self._lexicon, self._backoff, self._progress = home, lexicon, backoff, progress
+        self._given, self._stack = vault, stack
         self._done = 0
+
+    @cached_property
+    def _vault(self) -> Vault:
+        from duecare.vault.records import Vault
+
+        return self._given or self._stack.enter_context(Vault(self._home))
 
     async def run(self, report: DeliveryReport) -> DeliveryReport:
         opened = {name: channel_class(name)(self._home) for name in channel_names()}
@@ -187,10 +226,10 @@ class _Run:
         """Send what was claimed and note outcomes as they come, few at a time: a kill then leaves few in doubt."""
         inside = [one for one in ready if one.envelope and isinstance(channels[one.delivery.channel], Inside)]
         outcomes = self._place(name, inside, channels)
+        outside = self._addressed(name, [one for one in ready if one not in inside])
         tasks = [
             asyncio.create_task(self._attempt(one, channels[one.delivery.channel], gates[one.delivery.channel], began))
-            for one in ready
-            if one not in inside
+            for one in outside
         ]
         untried: list[int] = []
         waiting: set[asyncio.Task[Outcome | int]] = set(tasks)
@@ -205,40 +244,81 @@ class _Run:
             outcomes += fresh
         if untried:
             with self._home.database.session() as session:
-                release(session, name, untried, self._home.clock.now())
+                release(session, name, untried)
         return outcomes
 
     def _place(self, name: str, ready: Sequence[_Ready], channels: Mapping[str, Channel]) -> list[Outcome]:
-        """Messages that end in our own database are placed in the very transaction that notes them."""
-        outcomes = [Outcome(one.delivery.id, DeliveryState.SENT) for one in ready]
-        if ready:
-            with self._home.database.session() as session:
-                for channel in {one.delivery.channel for one in ready}:
-                    place = channels[channel]
-                    assert isinstance(place, Inside)
-                    place.place(session, [one.envelope for one in ready if one.envelope is not None])
-                note(session, name, outcomes, self._home.clock.now())
+        """Messages that end in our own database are placed in the very transaction that notes them.
+
+        Their addresses are held meanwhile: a member who leaves does so before, and nothing is placed, or after, and
+        what was placed is erased.
+        """
+        if not ready:
+            return []
+        with self._home.database.session() as session:
+            active = set(
+                session.scalars(
+                    select(ChannelAddress.id)
+                    .where(ChannelAddress.id.in_([one.delivery.address_id for one in ready]))
+                    .where(ChannelAddress.state == AddressState.ACTIVE.value)
+                    .with_for_update(read=True)
+                )
+            )
+            for channel in {one.delivery.channel for one in ready}:
+                place = channels[channel]
+                assert isinstance(place, Inside)
+                placed = [one for one in ready if one.delivery.channel == channel and one.delivery.address_id in active]
+                place.place(session, [one.envelope for one in placed if one.envelope is not None])
+            outcomes = [
+                Outcome(one.delivery.id, DeliveryState.SENT)
+                if one.delivery.address_id in active
+                else Outcome(one.delivery.id, DeliveryState.CANCELLED, error=_ENDED)
+                for one in ready
+            ]
+            note(session, name, outcomes, self._home.clock.now())
         return outcomes
+
+    def _addressed(self, name: str, ready: Sequence[_Ready]) -> list[_Ready]:
+        """What was claimed, with the addresses: one opening for all. Where that fails, the claims are let go of."""
+        subjects = sorted({one.subject for one in ready if one.envelope is not None})
+        if not subjects:
+            return list(ready)
+        try:
+            held = open_many(self._vault, subjects, SERVICE, "alerts, digests and corrections are sent")
+        except NotGranted as error:
+            return [replace(one, denied=str(error)) for one in ready]
+        except BaseException:
+            with self._home.database.session() as session:
+                release(session, name, [one.delivery.id for one in ready])
+            raise
+        return [_with_address(one, held.get(one.subject, {}).get(one.delivery.address_id)) for one in ready]
 
     async def _attempt(self, one: _Ready, channel: Channel, gate: asyncio.Semaphore, began: float) -> Outcome | int:
         """One attempt and its outcome, or the id where the claim is too old to begin one."""
         delivery = one.delivery
         if one.envelope is None:
-            return Outcome(delivery.id, DeliveryState.CANCELLED, error="The member's address has ended.")
+            return Outcome(delivery.id, DeliveryState.CANCELLED, error=one.reason)
+        if one.denied:
+            return self._again(delivery, ChannelUnavailable(one.denied))
         async with gate:
             if time.monotonic() - began > LEASE.total_seconds() - _ATTEMPT:
                 return delivery.id
-            try:
-                await asyncio.wait_for(channel.send(one.envelope), _ATTEMPT)
-            except Terminal as error:
-                return Outcome(delivery.id, DeliveryState.GIVEN_UP, error=str(error), unanswered=delivery.unanswered)
-            except TimeoutError:
-                return self._again(delivery, Unanswered(f"No answer within {_ATTEMPT:.0f} seconds."))
-            except Transient as error:
-                return self._again(delivery, error)
-            except Exception as error:
-                # A fault of one channel must not hold up everybody else's; it stands in the list of failures.
-                return self._again(delivery, Unanswered(f"{type(error).__name__}: {error}"))
+            outcome = await self._hand_over(delivery, one.envelope, channel)
+        # What the other side answers often repeats the address, and an outcome is kept in plain words.
+        return replace(outcome, error=one.point.hidden_in(outcome.error)) if one.point else outcome
+
+    async def _hand_over(self, delivery: Delivery, envelope: Envelope, channel: Channel) -> Outcome:
+        try:
+            await asyncio.wait_for(channel.send(envelope), _ATTEMPT)
+        except Terminal as error:
+            return Outcome(delivery.id, DeliveryState.GIVEN_UP, error=str(error), unanswered=delivery.unanswered)
+        except TimeoutError:
+            return self._again(delivery, Unanswered(f"No answer within {_ATTEMPT:.0f} seconds."))
+        except Transient as error:
+            return self._again(delivery, error)
+        except Exception as error:
+            # A fault of one channel must not hold up everybody else's; it stands in the list of failures.
+            return self._again(delivery, Unanswered(f"{type(error).__name__}: {error}"))
         return Outcome(delivery.id, DeliveryState.SENT)
 
     def _again(self, delivery: Delivery, error: Transient) -> Outcome:
@@ -292,6 +372,9 @@ def prepare(home: Home, session: Session, ids: Sequence[int], lexicon: Lexicon) 
         if address.state != AddressState.ACTIVE.value:
             made[delivery.id] = _Ready(delivery, None)
             continue
+        if member.subject is None:
+            made[delivery.id] = _Ready(delivery, None, reason=_NOT_HELD)
+            continue
         reader = _reader(member)
         replies_to = ""
         if alert is None:
@@ -309,16 +392,24 @@ def prepare(home: Home, session: Session, ids: Sequence[int], lexicon: Lexicon) 
             delivery,
             Envelope(
                 key=key_of(home, delivery.id),
-                address=address.address,
+                address="",
                 letter=text,
                 at=delivery.created_at,
                 delivery_id=delivery.id,
                 member_id=member.id,
-                secret=address.secret,
                 replies_to=replies_to,
             ),
+            member.subject,
         )
     return [made[one] for one in ids]
+
+
+def _with_address(one: _Ready, point: Point | None) -> _Ready:
+    if one.envelope is None:
+        return one
+    if point is None:
+        return replace(one, envelope=None, reason=_NOT_HELD)
+    return replace(one, envelope=replace(one.envelope, address=point.address, secret=point.secret), point=point)
 
 
 def _reader(member: Member) -> Reader:

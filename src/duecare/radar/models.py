@@ -1,7 +1,8 @@
 """Rows of the radar: who watches what, what was decided of each change, and who was told by which channel.
 
 The rule of this module: who was told is never forgotten. Members, addresses, alerts and deliveries are ended, withdrawn
-or given up, never deleted: the deliveries of an alert are the list of those who must hear its correction (case 1).
+or given up, never deleted: the deliveries of an alert are the list of those who must hear its correction (case 1). How
+a person is reached stands in the vault and not here.
 
 Alerts and deliveries carry no foreign keys to what they were joined from: they are made by one ``INSERT … SELECT`` over
 those very tables, a hundred thousand at a time, and a check for each row would cost more than the join.
@@ -86,23 +87,29 @@ class DeliveryState(StrEnum):
 
 
 class Member(Base):
-    """One who watches. ``zone`` is an IANA name; the digest is due at ``digest_hour`` (0 to 23) there."""
+    """One who watches. ``zone`` is an IANA name; the digest is due at ``digest_hour`` (0 to 23) there.
+
+    ``subject``: who they are to the vault. A member who left (``left_at``) and of whom all was erased has none, and
+    another name: the row stays for the deliveries that name it, and is nobody's.
+    """
 
     __tablename__ = "members"
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     name: Mapped[str] = mapped_column(String(200), unique=True)
+    subject: Mapped[str | None] = mapped_column(String(32), unique=True)
     language: Mapped[str] = mapped_column(String(5), default="zh")
     zone: Mapped[str] = mapped_column(String(60), default="Asia/Shanghai")
     digest_hour: Mapped[int] = mapped_column(default=8)
     created_at: Mapped[datetime] = mapped_column(Moment)
+    left_at: Mapped[datetime | None] = mapped_column(Moment)
 
 
 class ChannelAddress(Base):
-    """Where a member can be reached. A changed address is a new row; the old one is ``ended`` and stays.
+    """That a member can be reached by a channel. A changed address is a new row; the old one is ``ended`` and stays.
 
-    ``salt`` (hex) makes the commitment under which the evidence log knows this recipient. ``secret``: the signing
-    secret of a webhook (``whsec_…``); empty for other channels.
+    The address itself is sealed (``contacts.py``). ``commitment``: under which the evidence log knows this recipient;
+    the salt that opens it is sealed too, so that nobody finds an address by trying them all.
     """
 
     __tablename__ = "channel_addresses"
@@ -110,9 +117,7 @@ class ChannelAddress(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     member_id: Mapped[int] = mapped_column(ForeignKey("members.id"))
     channel: Mapped[str] = mapped_column(String(20))
-    address: Mapped[str] = mapped_column(Text)
-    secret: Mapped[str] = mapped_column(Text, default="")
-    salt: Mapped[str] = mapped_column(String(64))
+    commitment: Mapped[str] = mapped_column(String(71))
     state: Mapped[str] = mapped_column(String(10), default=AddressState.ACTIVE.value)
     created_at: Mapped[datetime] = mapped_column(Moment)
     ended_at: Mapped[datetime | None] = mapped_column(Moment)

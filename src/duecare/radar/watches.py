@@ -6,23 +6,34 @@ correction reaches everyone who heard the error, even those who have stopped wat
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from duecare.errors import BadInput, UnknownName, UseError
+from duecare.consent import grants, subjects
+from duecare.errors import BadInput, Busy, UnknownName, UseError
+from duecare.radar import contacts, purposes
 from duecare.radar.channels.channel import channel_class, channel_names
+from duecare.radar.contacts import Point
 from duecare.radar.models import AddressState, ChannelAddress, Member, Watch
 from duecare.registers.sections import Category
+from duecare.store.database import alone
+
+if TYPE_CHECKING:
+    from duecare.vault.records import Vault
 
 CENTRE = "centre"
 """The channel that every member has."""
+
+LEFT = "left:"
+"""With what the name begins that the row of a member gets who left; no member is called so."""
+
+_TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -30,8 +41,8 @@ class Reach:
     """One way to reach a member. ``secret`` is the signing secret of a webhook; one is made where none is given."""
 
     channel: str
-    address: str
-    secret: str = ""
+    address: str = field(repr=False)
+    secret: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,7 @@ class WatchState:
 
 
 def add_member(
+    vault: Vault,
     session: Session,
     name: str,
     *,
@@ -62,20 +74,33 @@ def add_member(
     language: str = "zh",
     zone: str = "Asia/Shanghai",
     digest_hour: int = 8,
+    screen: str = "duecare watch members add",
 ) -> Member:
-    """A new member with a message centre and the addresses of ``reach``. Raises ``BadInput``, ``UseError``."""
+    """A new member with a message centre and the addresses of ``reach``, in the caller's transaction.
+
+    By joining, on ``screen``, they agree to be told: that is their grant. Raises ``BadInput``, ``UseError``.
+    """
     name = _line("The member's name", name, 200)
+    if name.startswith(LEFT):
+        raise BadInput(f"{name!r} is how the members are called who left.", hint="Give another name.")
     if language not in ("zh", "en"):
         raise BadInput(f"The language is {language!r}.", hint="Give zh or en.")
     member = Member(
         name=name, language=language, zone=check_zone(zone), digest_hour=check_hour(digest_hour), created_at=at
     )
+    ways = {(way.channel, way.address): way for way in (Reach(CENTRE, ""), *(checked(way) for way in reach))}
     if session.scalar(select(Member.id).where(Member.name == name)) is not None:
         raise UseError(f"There is a member {name!r} already.", hint="Give another name, or change that one.")
+    version = purposes.announce(session, vault, at)
+    member.subject = subjects.add(session, at)
     session.add(member)
     session.flush()
-    for way in (Reach(CENTRE, ""), *reach):
-        add_address(session, member, way, at=at)
+    grants.give(
+        session, vault.engine, member.subject, [purposes.WATCH_DELIVERY], notice=purposes.NOTICE, version=version,
+        how="joining", screen=screen, at=at, language=language,
+    )  # fmt: skip
+    points = dict(_enter(session, member, way, at) for way in ways.values())
+    contacts.seal(vault, session, member.subject, points)
     return member
 
 
@@ -88,8 +113,8 @@ def find_member(session: Session, name: str) -> Member:
 
 
 def members(session: Session) -> list[tuple[Member, list[ChannelAddress]]]:
-    """All members by name, each with the addresses that have not ended."""
-    found = list(session.scalars(select(Member).order_by(Member.name)))
+    """All members by name, each with the addresses that have not ended; without those who left."""
+    found = list(session.scalars(select(Member).where(Member.left_at.is_(None)).order_by(Member.name)))
     reached: dict[int, list[ChannelAddress]] = {member.id: [] for member in found}
     for address in session.scalars(
         select(ChannelAddress).where(ChannelAddress.state != AddressState.ENDED.value).order_by(ChannelAddress.id)
@@ -98,32 +123,70 @@ def members(session: Session) -> list[tuple[Member, list[ChannelAddress]]]:
     return [(member, reached[member.id]) for member in found]
 
 
-def add_address(session: Session, member: Member, way: Reach, *, at: datetime) -> ChannelAddress:
-    """Reach ``member`` in one more way. Raises ``BadInput`` where the channel could never take the address."""
-    channel = channel_class(way.channel)
-    address, secret = channel.check(way.address.strip(), way.secret.strip())
-    same = session.scalar(
-        select(ChannelAddress).where(
-            ChannelAddress.member_id == member.id,
-            ChannelAddress.channel == way.channel,
-            ChannelAddress.address == address,
-            ChannelAddress.state != AddressState.ENDED.value,
-        )
-    )
-    if same is not None:
-        return same
+def masked(vault: Vault, by: str, why: str) -> dict[int, str]:
+    """Id of each address that has not ended → the address, masked: opened for ``by``, with the reason kept.
+
+    Call it outside of any transaction. Raises ``BadInput`` without a reason, ``NotGranted``.
+    """
+    if not why.strip():
+        raise BadInput("why is empty.", hint="Say why you look at addresses; the members can ask for it.")
+    with vault.database.session() as session:
+        whose = [member.subject for member, _ in members(session) if member.subject is not None]
+    if not whose:
+        return {}
+    opened = contacts.open_many(vault, whose, by, why)
+    return {one: point.masked for points in opened.values() for one, point in points.items()}
+
+
+def checked(way: Reach) -> Reach:
+    """``way`` as it is to be kept; a webhook gets a secret. Raises ``BadInput`` where its channel could never take it.
+
+    What was checked stays as it is when it is checked again.
+    """
+    return Reach(way.channel, *channel_class(way.channel).check(way.address.strip(), way.secret.strip()))
+
+
+def add_address(vault: Vault, member: Member, way: Reach, *, at: datetime) -> ChannelAddress:
+    """Reach ``member`` in one more way; one that they have already is given back. Call it outside of any transaction.
+
+    Raises ``BadInput`` where the channel could never take the address, ``UseError`` where they have left, ``Busy``.
+    """
+    if member.subject is None:
+        raise UseError(f"{member.name} has left.", hint="Who comes back is a new member.")
+    way = checked(way)
+    for _ in range(_TRIES):
+        points = contacts.open_one(vault, member.subject)
+        with vault.database.session() as session:
+            alone(session, f"member:{member.id}")
+            rows = {
+                row.id: row
+                for row in session.scalars(select(ChannelAddress).where(ChannelAddress.member_id == member.id))
+            }
+            if points.keys() != rows.keys():
+                continue  # another process added one meanwhile
+            for one, row in rows.items():
+                live = row.state != AddressState.ENDED.value
+                if live and (points[one].channel, points[one].address) == (way.channel, way.address):
+                    return row
+            made, point = _enter(session, member, way, at)
+            contacts.seal(vault, session, member.subject, {**points, made: point})
+            return session.get_one(ChannelAddress, made)
+    raise Busy(f"Other processes keep changing how {member.name} is reached.", hint="Try again when they are done.")
+
+
+def _enter(session: Session, member: Member, way: Reach, at: datetime) -> tuple[int, Point]:
+    """The row that says that there is this way, and what is to be sealed of it under the row's id."""
+    point = Point(way.channel, way.address, way.secret)
     row = ChannelAddress(
         member_id=member.id,
         channel=way.channel,
-        address=address,
-        secret=secret,
-        salt=secrets.token_hex(32),
+        commitment=point.commitment,
         state=AddressState.ACTIVE.value,
         created_at=at,
     )
     session.add(row)
     session.flush()
-    return row
+    return row.id, point
 
 
 def end_address(session: Session, address: ChannelAddress, *, at: datetime) -> None:
@@ -146,6 +209,8 @@ def add_watch(
 ) -> Watch:
     """Watch ``entity`` for ``member`` from ``at`` on. Raises ``BadInput``, ``UnknownName``, ``UseError``."""
     entity = _line("The company", entity, 300)
+    if member.left_at is not None:
+        raise UseError(f"{member.name} has left.", hint="Who comes back is a new member.")
     for category in categories:
         if category not in list(Category):
             raise UnknownName("category", category, [known.value for known in Category])

@@ -53,7 +53,8 @@ class Vault:
         ``KeyLost``, ``EvidenceBroken``, ``BadInput``, ``Busy``.
         """
         self.home, self.database, self.clock = home, home.database, home.clock
-        self.decisions = Decisions(engine or Engine.load(home.settings.policies))
+        self.engine = engine or Engine.load(home.settings.policies)
+        self.decisions = Decisions(self.engine)
         self.witnesses = tuple(witnesses(home.settings) if witnessed_by is None else witnessed_by)
         self.places: tuple[Place, ...] = (Exports(), *(registered() if places is None else places))
         with self.database.session() as session:

@@ -39,9 +39,17 @@ from duecare.rules.engine import Engine
 from duecare.settings import load
 from duecare.store.home import Home
 from duecare.store.packs import PackWriter
+from duecare.vault.records import Vault
 
 _PACE = RatePolicy(1000, 1.0, 8)
 """The site of the replay is our own machine: it may be asked faster than the real one."""
+
+_CONTROLLER = {
+    "controller_name": "某企业信息查询服务公司",
+    "controller_code": "91000000000000000X",
+    "controller_address": "某市某区某路1号",
+    "controller_contact": "privacy@service.example",
+}
 
 
 def replay(court: Court) -> Verdict:
@@ -60,7 +68,8 @@ class _Service:
     def __init__(self, court: Court, name: str, smtp: str, site: ServedSite) -> None:
         self.court, self.site = court, site
         self.clock = SetClock(datetime(2019, 2, 20, 2, tzinfo=UTC))
-        self.home = Home(load(home=court.folder / name, smtp_url=smtp, database_url=""), self.clock)
+        settings = load(home=court.folder / name, smtp_url=smtp, database_url="", **_CONTROLLER)
+        self.home = Home(settings, self.clock)
         self.engine = Engine.load()
 
     def adapter(self, version: str) -> NationalRegister:
@@ -108,8 +117,8 @@ class _Service:
     def watch(self, name: str, codes: Iterable[str], *reach: Reach, realtime: bool = True) -> None:
         """A member who watches ``codes`` and is told at once."""
         now = self.clock.now()
-        with self.home.database.session() as session:
-            member = add_member(session, name, at=now, reach=reach)
+        with Vault(self.home, self.engine) as vault, self.home.database.session() as session:
+            member = add_member(vault, session, name, at=now, reach=reach, screen="replay")
             rows = [{"member_id": member.id, "entity": code, "realtime": realtime, "created_at": now} for code in codes]
             session.execute(insert(Watch), rows)
 

@@ -21,7 +21,6 @@ from aiosmtplib import SMTP
 from aiosmtplib.errors import (
     SMTPAuthenticationError,
     SMTPException,
-    SMTPRecipientRefused,
     SMTPResponseException,
     SMTPServerDisconnected,
 )
@@ -79,7 +78,7 @@ class Mail:
             await connection.rcpt(envelope.address)
         except Exception as error:
             await self._recover(connection, error)
-            raise _explain(error, envelope.address) from error
+            raise _explain(error) from error
         except BaseException:
             connection.close()
             raise
@@ -87,7 +86,7 @@ class Mail:
             await connection.data(content)
         except SMTPResponseException as error:
             await self._recover(connection, error)
-            raise _explain(error, envelope.address) from error
+            raise _explain(error) from error
         except (SMTPException, OSError, TimeoutError) as error:
             connection.close()
             raise Unanswered(f"The mail server did not say whether it took the mail: {error}.") from error
@@ -164,12 +163,11 @@ class Mail:
             connection.close()
 
 
-def _explain(error: Exception, address: str) -> Exception:
+def _explain(error: Exception) -> Exception:
     if isinstance(error, SMTPResponseException):
         said = f"The mail server said {error.code} {error.message}"
         if error.code >= 500:
-            about = f" of {address}" if isinstance(error, SMTPRecipientRefused) else ""
-            return ChannelRefused(f"{said}{about}.")
+            return ChannelRefused(f"{said}.")
         return ChannelUnavailable(f"{said}.")
     if isinstance(error, (SMTPException, OSError, TimeoutError, asyncio.TimeoutError)):
         return ChannelUnavailable(f"The mail server broke off: {error}.")
