@@ -48,6 +48,7 @@ def test_what_is_no_card_number_is_refused(text: str) -> None:
     [
         ("11010519491231002X", "11010519491231002X"),
         ("110105 19491231 002x", "11010519491231002X"),
+        ("330108197001010011", "330108197001010011"),  # born before the district was made
         ("e12345678", "E12345678"),
         ("C-1234567", "C1234567"),
     ],
@@ -57,7 +58,9 @@ def test_id_card_numbers_are_read(given: str, read: str) -> None:
     assert id_card_number(given) == read
 
 
-@pytest.mark.parametrize("text", ["110105194912310021", "11010519491331002X", "12345", "身份证", "A" * 19])
+@pytest.mark.parametrize(
+    "text", ["110105194912310021", "110105194913310021", "11010519491231A021", "12345", "身份证", "A" * 19]
+)
 def test_wrong_id_card_numbers_are_refused(text: str) -> None:
     """A check character, a birth date or a length that is wrong is an error that does not repeat the number."""
     with pytest.raises(BadInput, match="not the number of") as caught:
