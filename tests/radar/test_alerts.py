@@ -118,8 +118,8 @@ def test_a_part_raises_only_its_own(home: Home) -> None:
             raise_alerts(session, part, at=NOW)
     assert {entity for _, entity, *_ in owed(home)} == set("ABC")
     with home.database.session() as session:
-        kept = select(EvidenceEntry.body).where(EvidenceEntry.kind == "batch:alert").order_by(EvidenceEntry.id)
-        bodies = [json.loads(body) for body in session.scalars(kept)]
+        raised = select(EvidenceEntry.body).where(EvidenceEntry.kind == "batch:alert").order_by(EvidenceEntry.id)
+        bodies = [json.loads(body) for body in session.scalars(raised)]
         changes = list(session.scalars(select(Alert.change_id).where(Alert.id <= second).order_by(Alert.change_id)))
     assert [(body["alerts"], body["deliveries"]) for body in bodies] == [(2, 2), (1, 1)]
     assert bodies[0]["changes_sha256"] == sha256("\n".join(changes).encode()).hexdigest()
