@@ -136,6 +136,16 @@ def test_the_mails_on_disk_are_those_that_were_sent(found: Account, mails: list[
         assert mail.get_body(("html",)) is not None
 
 
+def test_no_file_but_the_mails_has_a_members_address(told: tuple[Path, Told], world: World) -> None:
+    """Whoever gets hold of the home, its database and journal included, learns nobody's address from it."""
+    files = [path for path in told[0].rglob("*") if path.is_file() and path.parent != told[0] / "mails"]
+    assert {path.suffix for path in files} >= {".db", ".slots"}
+    addresses = [one.mail.encode() for one in joining(world, world.watched)]
+    for path in files:
+        data = path.read_bytes()
+        assert not [address for address in addresses if address in data], path
+
+
 def test_what_was_told_is_past_by_the_clock_of_the_machine(home: Home, found: Account) -> None:
     """Commands that run after the demo see nothing from the future."""
     with home.database.session() as session:
