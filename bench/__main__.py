@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-NAMES = ("changes", "radar", "log", "consent", "matching")
+NAMES = ("changes", "radar", "log", "matching", "consent", "vault")
 
 
 def main() -> None:

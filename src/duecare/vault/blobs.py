@@ -51,18 +51,17 @@ class Blobs:
             ) from None
 
     def remove(self, values: Iterable[str]) -> int:
-        """Remove the files of these values, durably; returns how many were there."""
-        removed, folders = 0, set[Path]()
+        """Remove the files of these values; returns how many were there.
+
+        A power cut may bring one back: it is a ciphertext whose key is gone, and is swept with what no value names.
+        """
+        removed = 0
         for value in values:
-            path = self.path(value)
             try:
-                path.unlink()
+                self.path(value).unlink()
             except FileNotFoundError:
                 continue
             removed += 1
-            folders.add(path.parent)
-        for folder in folders:
-            sync_folder(folder)
         return removed
 
     def values(self) -> Iterator[tuple[str, float]]:

@@ -29,7 +29,7 @@ from duecare.vault.entries import about, committed, digest, not_granted, one_lin
 from duecare.vault.fields import Context
 from duecare.vault.index import look_up
 from duecare.vault.keys import Slot, purpose_key, unwrap_data_key, wrap_data_key
-from duecare.vault.models import KeyState, ValueState, VaultKey, VaultLookup, VaultValue, VaultWrap
+from duecare.vault.models import KeyState, ValueState, VaultKey, VaultLookup, VaultValue, VaultWrap, in_state
 from duecare.vault.openings import missing
 from duecare.vault.succession import follow
 
@@ -86,7 +86,7 @@ def allow(vault: Vault, session: Session, subject: str, names: Sequence[str], pu
             select(VaultKey.id, VaultKey.slot, VaultKey.purpose, VaultWrap.wrapped, VaultWrap.value_id)
             .join(VaultWrap, VaultWrap.key_id == VaultKey.id)
             .join(VaultValue, VaultValue.id == VaultWrap.value_id)
-            .where(VaultKey.subject == subject, VaultWrap.field == name, VaultKey.state == KeyState.LIVE)
+            .where(VaultKey.subject == subject, VaultWrap.field == name, in_state(VaultKey, KeyState.LIVE))
             .order_by(VaultValue.sealed_at.desc())
             .limit(1)
         ).first()
@@ -207,7 +207,7 @@ def _live_keys(session: Session, purpose: str, granted: Mapping[str, int]) -> di
     for part in parts(list(granted)):
         rows = session.execute(
             select(VaultKey.subject, VaultKey.id, VaultKey.slot, VaultKey.grant_id)
-            .where(VaultKey.purpose == purpose, VaultKey.state == KeyState.LIVE, VaultKey.subject.in_(part))
+            .where(VaultKey.purpose == purpose, in_state(VaultKey, KeyState.LIVE), VaultKey.subject.in_(part))
             .with_for_update(read=True)
         )
         found.update((row.subject, Slot(row.slot, row.id)) for row in rows if row.grant_id == granted[row.subject])

@@ -28,7 +28,7 @@ from duecare.clock import utc
 from duecare.consent.subjects import subject as known_subject
 from duecare.errors import NotGranted
 from duecare.vault.keys import shred, sync_folder, write_private
-from duecare.vault.models import KeyState, VaultKey, VaultWrap
+from duecare.vault.models import KeyState, VaultKey, VaultWrap, in_state
 from duecare.vault.openings import open_many
 from duecare.vault.places import Erasing
 
@@ -69,7 +69,7 @@ def export(vault: Vault, subject: str, actor: str, *, days: int = KEPT_DAYS) -> 
     with vault.database.session() as session:
         known_subject(session, subject)
         asked = select(VaultKey.purpose, VaultWrap.field).join(VaultWrap, VaultWrap.key_id == VaultKey.id)
-        for row in session.execute(asked.where(VaultKey.subject == subject, VaultKey.state == KeyState.LIVE)):
+        for row in session.execute(asked.where(VaultKey.subject == subject, in_state(VaultKey, KeyState.LIVE))):
             fields.setdefault(row.purpose, []).append(row.field)
     at, data = vault.clock.now(), dict[str, dict[str, Any]]()
     for purpose, names in sorted(fields.items()):

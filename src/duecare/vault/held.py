@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 
 from duecare.consent.models import GrantRow
 from duecare.consent.subjects import subject as known_subject
-from duecare.vault.erasure import held_sql
-from duecare.vault.models import KeyState, VaultErasure, VaultKey, VaultValue, VaultWrap
+from duecare.vault.acts import held_sql
+from duecare.vault.models import KeyState, VaultErasure, VaultKey, VaultValue, VaultWrap, in_state
 from duecare.vault.retention import expiry
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _live(vault: Vault, session: Session, subject: str) -> Iterator[Held]:
         .join(VaultWrap, VaultWrap.key_id == VaultKey.id)
         .join(VaultValue, VaultValue.id == VaultWrap.value_id)
         .join(GrantRow, GrantRow.id == VaultKey.grant_id)
-        .where(VaultKey.subject == subject, VaultKey.state == KeyState.LIVE)
+        .where(VaultKey.subject == subject, in_state(VaultKey, KeyState.LIVE))
     )
     for row in rows:
         kept = vault.purpose(session, row.purpose, row.purpose_version).retention

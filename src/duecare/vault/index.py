@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from duecare.clock import utc
 from duecare.store.database import alone
 from duecare.vault.keys import Slot, Slots
-from duecare.vault.models import KeyState, VaultIndexKey
+from duecare.vault.models import KeyState, VaultIndexKey, in_state
 
 
 class Index:
@@ -44,7 +44,7 @@ class Index:
         """
         rows = session.execute(
             select(VaultIndexKey.generation, VaultIndexKey.slot, VaultIndexKey.id)
-            .where(VaultIndexKey.state == KeyState.LIVE)
+            .where(in_state(VaultIndexKey, KeyState.LIVE))
             .order_by(VaultIndexKey.generation)
         )
         known = [(row.generation, Slot(row.slot, row.id)) for row in rows]

@@ -275,12 +275,14 @@ class Slots:
         return self._file().erasures()
 
     def count_erasures(self, total: int) -> None:
-        """Note durably that ``total`` erasures have reached this file; a smaller number than noted changes nothing."""
+        """Note that ``total`` erasures have reached this file; a smaller number than noted changes nothing.
+
+        A power cut may take the note: then the database, which knows more, has its erasures done again here.
+        """
         with self.locked():
             file = self._file()
             if total > file.erasures():
                 file.write(_COUNT_AT, _COUNT.pack(total))
-                file.sync()
 
     def close(self) -> None:
         """Close the file and forget its key."""

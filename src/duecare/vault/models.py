@@ -8,8 +8,20 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import BigInteger, Date, Index, Integer, LargeBinary, String, Text, text
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Date,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    literal_column,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from duecare.store.database import Base, Moment
@@ -252,3 +264,16 @@ class VaultMark(Base):
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     erasures: Mapped[int] = mapped_column(BigInteger)
     adopted: Mapped[int] = mapped_column(BigInteger)
+
+
+def in_state(table: Any, state: StrEnum) -> ColumnElement[bool]:
+    """SQL: the row is in ``state``. Written out and not bound: an index over some rows is taken for that alone."""
+    found: ColumnElement[bool] = table.state == literal_column(f"'{state.value}'")
+    return found
+
+
+NOT_CERTIFIED: ColumnElement[bool] = VaultErasure.state != literal_column("'certified'")
+"""SQL: something of the erasure is left to do."""
+
+BLOB_LEFT = text("blob AND state <> 'held'")
+"""SQL: the file of a value that is gone is still there. In the words of its index."""

@@ -28,10 +28,10 @@ from duecare.evidence.checkpoint import Note
 from duecare.evidence.cosign import RemoteWitness
 from duecare.evidence.outbox import EvidenceEntry, LoggedEntry, adopt, read_entries, record
 from duecare.store.database import alone
-from duecare.vault import erasure, rotation
+from duecare.vault import acts, erasure, rotation
 from duecare.vault.entries import committed, parts
 from duecare.vault.keys import Slot, SlotState
-from duecare.vault.models import KeyState, VaultErasure, VaultIndexKey, VaultKey, VaultMark
+from duecare.vault.models import KeyState, VaultErasure, VaultIndexKey, VaultKey, VaultMark, in_state
 
 if TYPE_CHECKING:
     from duecare.vault.records import Vault
@@ -163,18 +163,18 @@ class _Again:
     def _begin(self, entry: LoggedEntry) -> None:
         body = entry.body
         for part in parts([each["key"] for each in body["keys"]]):
-            live = VaultKey.id.in_(part) & (VaultKey.state == KeyState.LIVE)
+            live = VaultKey.id.in_(part) & (in_state(VaultKey, KeyState.LIVE))
             marked = {"state": KeyState.ERASING.value, "act": body["act"]}
             self._session.execute(
                 update(VaultKey).where(live).values(marked).execution_options(synchronize_session=False)
             )
-        marked_now = (VaultKey.act == body["act"]) & (VaultKey.state == KeyState.ERASING)
+        marked_now = (VaultKey.act == body["act"]) & (in_state(VaultKey, KeyState.ERASING))
         listed = select(VaultErasure.subject).where(VaultErasure.act == body["act"])
         fresh = self._session.scalars(select(VaultKey.subject).where(marked_now, VaultKey.subject.not_in(listed))).all()
         if fresh:
             self._end_standing(body["purpose"], body["reason"], fresh)
             row = {name: body[name] for name in ("act", "purpose", "reason", "article")}
-            erasure.take(self._vault, self._session, {**row, "note": "", "begun_at": entry.at}, (), self._at)
+            acts.take(self._vault, self._session, {**row, "note": "", "begun_at": entry.at}, (), self._at)
 
     def _complete(self, entry: LoggedEntry) -> None:
         body = entry.body
@@ -189,7 +189,7 @@ class _Again:
             fixed = {name: body[name] for name in ("purpose", "reason", "article")}
             act = secrets.token_hex(16)
             whole = {**fixed, "act": act, "note": "", "begun_at": entry.at}
-            erasure.take(self._vault, self._session, whole, [subject], self._at, body["certificate"])
+            acts.take(self._vault, self._session, whole, [subject], self._at, body["certificate"])
         fresh = (VaultErasure.id == body["certificate"]) & VaultErasure.entry.is_(None)
         self._session.execute(
             update(VaultErasure).where(fresh).values(noted).execution_options(synchronize_session=False)
@@ -226,7 +226,7 @@ def _compare(vault: Vault) -> int:
             slots = [
                 Slot(row.slot, row.id)
                 for table in (VaultKey, VaultIndexKey)
-                for row in session.execute(select(table.slot, table.id).where(table.state == KeyState.ERASED))
+                for row in session.execute(select(table.slot, table.id).where(in_state(table, KeyState.ERASED)))
             ]
         destroyed = vault.slots.erase(slots)
         vault.slots.count_erasures(known)
@@ -241,7 +241,7 @@ def _take_destroyed(vault: Vault, counted: int) -> None:
     at = vault.clock.now()
     with vault.database.session() as session:
         alone(session, "vault:replay")
-        live = select(VaultKey.id, VaultKey.subject, VaultKey.purpose).where(VaultKey.state == KeyState.LIVE)
+        live = select(VaultKey.id, VaultKey.subject, VaultKey.purpose).where(in_state(VaultKey, KeyState.LIVE))
         found: dict[str, list[str]] = {}
         for row in session.execute(live):
             if row.id in erased:

@@ -29,9 +29,10 @@ from duecare.consent.purposes import Purpose, Retention
 from duecare.errors import BadInput, UnknownName
 from duecare.evidence.outbox import record, sequence
 from duecare.vault import erasure, exports
+from duecare.vault.acts import held_sql
 from duecare.vault.entries import one_line
-from duecare.vault.erasure import END, Finished, held_sql, reason_of
-from duecare.vault.models import KeyState, LegalHold, RetentionEvent, VaultKey
+from duecare.vault.erasure import END, Finished, reason_of
+from duecare.vault.models import KeyState, LegalHold, RetentionEvent, VaultKey, in_state
 from duecare.vault.succession import follow, followed
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ def _ended(session: Session) -> list[Due]:
     rows = session.execute(
         select(VaultKey.subject, VaultKey.purpose, _held().label("held"))
         .join(GrantRow, GrantRow.id == VaultKey.grant_id)
-        .where(VaultKey.state == KeyState.LIVE, GrantRow.ended_at.is_not(None), ~followed())
+        .where(in_state(VaultKey, KeyState.LIVE), GrantRow.ended_at.is_not(None), ~followed())
     )
     return [
         Due(row.subject, row.purpose, _how_ended(session, row.subject, row.purpose), bool(row.held)) for row in rows
@@ -232,7 +233,7 @@ def _how_ended(session: Session, subject: str, purpose: str) -> str:
 def _expired(vault: Vault, session: Session, at: datetime) -> list[Due]:
     """Keys whose retention is over while their grant stands."""
     today = utc(at).astimezone(BEIJING).date()
-    names = session.scalars(select(VaultKey.purpose).where(VaultKey.state == KeyState.LIVE).distinct()).all()
+    names = session.scalars(select(VaultKey.purpose).where(in_state(VaultKey, KeyState.LIVE)).distinct()).all()
     found = []
     for purpose in (version for name in names for version in vault.versions(session, name)):
         kept = purpose.retention
@@ -240,7 +241,7 @@ def _expired(vault: Vault, session: Session, at: datetime) -> list[Due]:
             select(VaultKey.subject, func.max(RetentionEvent.on).label("on"), func.max(_held_number()).label("held"))
             .join(GrantRow, GrantRow.id == VaultKey.grant_id)
             .join(RetentionEvent, RetentionEvent.subject == VaultKey.subject)
-            .where(VaultKey.purpose == purpose.name, VaultKey.state == KeyState.LIVE)
+            .where(VaultKey.purpose == purpose.name, in_state(VaultKey, KeyState.LIVE))
             .where(GrantRow.purpose_version == purpose.number, GrantRow.ended_at.is_(None), _counts(kept.event))
             .group_by(VaultKey.subject)
             .having(func.max(RetentionEvent.on) <= _latest(kept, today))
@@ -286,7 +287,7 @@ def _follow(session: Session) -> None:
     rows = session.execute(
         select(VaultKey.purpose, VaultKey.subject)
         .join(GrantRow, GrantRow.id == VaultKey.grant_id)
-        .where(VaultKey.state == KeyState.LIVE, GrantRow.ended_at.is_not(None), followed())
+        .where(in_state(VaultKey, KeyState.LIVE), GrantRow.ended_at.is_not(None), followed())
     )
     superseded: dict[str, list[str]] = defaultdict(list)
     for row in rows:

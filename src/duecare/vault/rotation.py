@@ -17,10 +17,10 @@ from sqlalchemy.orm import Session
 from duecare.errors import Erased, KeyLost
 from duecare.evidence.outbox import record
 from duecare.store.database import alone
-from duecare.vault.erasure import mark_done
+from duecare.vault.acts import mark_done
 from duecare.vault.index import look_up
 from duecare.vault.keys import Slot, SlotState
-from duecare.vault.models import KeyState, VaultIndexKey, VaultKey, VaultLookup, VaultValue, VaultWrap
+from duecare.vault.models import KeyState, VaultIndexKey, VaultKey, VaultLookup, VaultValue, VaultWrap, in_state
 from duecare.vault.openings import unseal
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def finish(vault: Vault) -> int:
         while made := _again(vault):
             count += made
         with vault.database.session() as session:
-            older = (VaultIndexKey.generation < live[-1].generation) & (VaultIndexKey.state == KeyState.LIVE)
+            older = (VaultIndexKey.generation < live[-1].generation) & (in_state(VaultIndexKey, KeyState.LIVE))
             session.execute(update(VaultIndexKey).where(older).values(state=KeyState.ERASING.value))
     _destroy(vault)
     return count
@@ -137,7 +137,7 @@ def _again(vault: Vault) -> int:
 
 
 def _live(session: Session) -> list[VaultIndexKey]:
-    asked = select(VaultIndexKey).where(VaultIndexKey.state == KeyState.LIVE)
+    asked = select(VaultIndexKey).where(in_state(VaultIndexKey, KeyState.LIVE))
     return list(session.scalars(asked.order_by(VaultIndexKey.generation)))
 
 
@@ -154,7 +154,7 @@ def _is_erased(vault: Vault, row: VaultIndexKey) -> bool:
 def _destroy(vault: Vault) -> None:
     """Destroy the index keys under which no look-up stands any more."""
     with vault.database.session() as session:
-        rows = session.scalars(select(VaultIndexKey).where(VaultIndexKey.state == KeyState.ERASING)).all()
+        rows = session.scalars(select(VaultIndexKey).where(in_state(VaultIndexKey, KeyState.ERASING))).all()
     if not rows:
         return
     vault.slots.erase([Slot(row.slot, row.id) for row in rows])

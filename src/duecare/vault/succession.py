@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, aliased
 from duecare.consent.grants import EndKind
 from duecare.consent.models import GrantEnd, GrantRow
 from duecare.vault.entries import parts
-from duecare.vault.models import KeyState, VaultKey
+from duecare.vault.models import KeyState, VaultKey, in_state
 
 
 def followed() -> ColumnElement[bool]:
@@ -35,7 +35,7 @@ def follow(session: Session, purpose: str, subjects: Sequence[str]) -> None:
     for part in parts(sorted(set(subjects))):
         session.execute(
             update(VaultKey)
-            .where(VaultKey.purpose == purpose, VaultKey.subject.in_(part), VaultKey.state == KeyState.LIVE)
+            .where(VaultKey.purpose == purpose, VaultKey.subject.in_(part), in_state(VaultKey, KeyState.LIVE))
             .where(followed())
             .values(grant_id=newer.scalar_subquery())
             .execution_options(synchronize_session=False)
