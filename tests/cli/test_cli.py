@@ -81,6 +81,21 @@ def test_a_company_for_a_person(lists: tuple[Path, Path], tmp_path: Path) -> Non
     assert not {"离任", "注销", "退出"} & set(gone.split())
 
 
+def test_a_stored_page_comes_out_as_it_came_in(lists: tuple[Path, Path], tmp_path: Path) -> None:
+    """The snapshot that a fact names is written byte for byte, over no file that is there."""
+    home, out = tmp_path / "home", tmp_path / "page"
+    run("ingest", "us-sec-issuers-history", *lists, home=home)
+    company = json.loads(run("company", "0000000001", "--json", home=home).stdout)
+    name = company["sources"][0]["sections"]["basic"]["facts"][0]["snapshot"]
+    shown = run("snapshot", name[:12], home=home)
+    assert (shown.returncode, name in shown.stdout, "2025-02-28" in shown.stdout) == (0, True, True)
+    said = json.loads(run("snapshot", name, "--out", out, "--json", home=home).stdout)
+    assert (said["sha256"], said["source"], said["size"]) == (name, "us-sec-issuers-history", len(out.read_bytes()))
+    assert out.read_bytes() == lists[1].read_bytes()
+    again = run("snapshot", name, "--out", out, home=home)
+    assert (again.returncode, "there already" in again.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -103,6 +118,8 @@ def test_a_company_for_a_person(lists: tuple[Path, Path], tmp_path: Path) -> Non
         (["watch", "add", "nobody", "1"], "nobody"),
         (["digest", "--at", "someday"], "2019-05-05"),
         (["cases", "no_such_case"], "no_such_case"),
+        (["snapshot", "page.html"], "SHA-256"),
+        (["snapshot", "0" * 64], "no snapshot"),
         (["no-such-command"], "no-such-command"),
     ],
     ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from duecare.cli import cases, company, demo, ingest, sources, witness
+from duecare.cli import cases, company, demo, ingest, snapshot, sources, witness
 from duecare.cli.backup import backup, restore
 from duecare.cli.consent import consent
 from duecare.cli.correct import correct
@@ -38,6 +38,7 @@ app.command()(ingest.reread)
 app.command()(company.changes)
 app.command()(company.company)
 app.command()(company.search)
+app.command()(snapshot.snapshot)
 app.command()(demo.demo)
 app.command()(cases.cases)
 for name, command in (

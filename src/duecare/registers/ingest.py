@@ -31,6 +31,7 @@ from duecare.registers.batches import (
 )
 from duecare.registers.detection import Detected, detect
 from duecare.registers.models import Batch
+from duecare.registers.pages import Places, write_places
 from duecare.registers.reading import Stage, StagedSection, open_workshop, prepare, read_pages
 from duecare.registers.tables import READABLE, Tables
 from duecare.store.home import Home
@@ -136,21 +137,27 @@ def stage_arrival(
     """Read the kept bytes of ``arrival`` into the engine: the stage, the count of rejects and their file. The stage
     may read the bytes lazily, so they stay for as long as the block lasts."""
     with home.snapshots.restored(arrival.snapshot, arrival.filename) as path:
+        places = Places()
         if isinstance(adapter, PageAdapter):
-            pages = (
-                (Page(packed.entity, packed.url, packed.fetched_at, packed.body, packed.status), packed.sha256)
-                for packed in read_all(path)
-            )
-            staged = read_pages(home, adapter, pages)
+            staged = read_pages(home, adapter, _pages(path, places))
         elif isinstance(adapter, FileAdapter):
             staged = adapter.stage(path, home.lake.connection)
         else:
             raise UseError(f"The adapter of {arrival.source} reads neither files nor pages.")
         made = prepare(home, staged, adapter.sections, arrival.observed_at, arrival.snapshot, prefix)
+        if isinstance(adapter, PageAdapter):
+            made = replace(made, pages=f"work.{prefix}_pages")
+            home.lake.connection.from_arrow(places.table()).create(made.pages)
         rejects, file = 0, ""
         if staged.rejects is not None:
             rejects, file = _keep_rejects(home, staged.rejects, arrival)
         yield made, rejects, file
+
+
+def _pages(pack: Path, places: Places) -> Iterator[tuple[Page, str]]:
+    for packed in read_all(pack):
+        places.note(packed)
+        yield Page(packed.entity, packed.url, packed.fetched_at, packed.body, packed.status), packed.sha256
 
 
 def _apply(
@@ -212,6 +219,8 @@ def _commit(
         found = detect(home, tables, made)
         _write_in_order(home, tables, made, arrival, found)
         changed = found.rows
+    if made.pages:
+        write_places(home, tables, made.pages, arrival.id, arrival.snapshot)
     progress("committing")
     with home.database.session() as session:
         batch = record_batch(

@@ -52,10 +52,11 @@ class StagedSection:
 @dataclass(frozen=True)
 class Stage:
     """What one snapshot says: its sections, and the table ``reads`` (entity, section, coverage, state, note,
-    observed_at, snapshot)."""
+    observed_at, snapshot). ``pages`` is a table of where its pages are (see ``pages.Places``), if it has any."""
 
     sections: tuple[StagedSection, ...]
     reads: str
+    pages: str = ""
 
 
 def open_workshop(connection: DuckDBPyConnection) -> None:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, Schema
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
@@ -154,7 +153,7 @@ class Lake:
         if key not in self._files:
             delta = DeltaTable(self._path(source, table), version=version)
             first = delta.schema().fields[0].name
-            actions = pa.table(delta.get_add_actions(flatten=True))
+            actions = delta.get_add_actions(flatten=True)
             names = actions.column("path").to_pylist()
             least = f"min.{first}"
             parts = actions.column(least).to_pylist() if least in actions.column_names else [None] * len(names)

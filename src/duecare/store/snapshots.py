@@ -19,7 +19,7 @@ import zstandard
 from duecare.errors import UnknownName
 
 _CHUNK = 1 << 20
-_COMPRESSED = {".gz", ".zip", ".zst", ".parquet", ".bz2", ".xz"}
+_COMPRESSED = {".gz", ".zip", ".zst", ".parquet", ".bz2", ".xz", ".pack"}
 
 
 class Snapshots:
@@ -54,6 +54,17 @@ class Snapshots:
         found = self._known(name)
         body = found.read_bytes()
         return body if found.suffix == ".raw" else zstandard.ZstdDecompressor().decompressobj().decompress(body)
+
+    @contextmanager
+    def stored(self, name: str) -> Iterator[Path]:
+        """A file with the bytes of the snapshot, not to be written to: the stored one itself, where it is as received.
+        Raises ``UnknownName``."""
+        found = self._known(name)
+        if found.suffix == ".raw":
+            yield found
+        else:
+            with self.restored(name, name) as path:
+                yield path
 
     @contextmanager
     def restored(self, name: str, filename: str) -> Iterator[Path]:

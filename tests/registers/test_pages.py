@@ -1,0 +1,136 @@
+"""A stored page is found by its hash, byte for byte, with where and when it was received."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from duecare.clock import SetClock
+from duecare.demo.report import render
+from duecare.demo.world import World
+from duecare.errors import BadInput
+from duecare.registers.adapters.national_register import NationalRegister
+from duecare.registers.company import company
+from duecare.registers.ingest import ingest_file, ingest_pages, release
+from duecare.registers.pages import find_page, full_hash
+from duecare.registers.tables import Tables
+from duecare.settings import load
+from duecare.store.home import Home
+from duecare.store.packs import PackWriter
+
+from .listing import ListAdapter, day, write_list
+
+REGISTER = NationalRegister()
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    """A few companies."""
+    return World(seed=7, size=450)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """An empty home."""
+    with Home(load(home=tmp_path / "home"), SetClock(day(2000))) as opened:
+        yield opened
+
+
+def address(code: str) -> str:
+    """Where the page of a company is."""
+    return f"https://register.invalid/report/{code}"
+
+
+def crawl(home: Home, folder: Path, pages: dict[str, bytes], at: datetime) -> str:
+    """Read a crawl of ``pages`` a second apart; the name of the batch."""
+    pack = folder / f"{at:%Y%m%dT%H%M%S}.pack"
+    with PackWriter(pack) as writer:
+        for number, (code, body) in enumerate(pages.items()):
+            writer.add(code, address(code), at + timedelta(seconds=number), 200, body)
+    return ingest_pages(home, REGISTER, pack).batch
+
+
+def bodies(world: World, on: date) -> dict[str, bytes]:
+    """The pages of the first companies as of a day."""
+    return {code: render(world.state(code, on)) for code in world.codes[:60]}
+
+
+def test_a_fact_leads_to_the_page_that_shows_it(home: Home, world: World, tmp_path: Path) -> None:
+    """The snapshot that a fact names is the page as received, with its address and time."""
+    pages = bodies(world, date(2026, 10, 1))
+    crawl(home, tmp_path, pages, day(0))
+    for number, (code, body) in enumerate(pages.items()):
+        (basic,) = company(home, code)["sources"][0]["sections"]["basic"]["facts"]
+        page = find_page(home, basic["snapshot"])
+        assert page is not None
+        assert (page.body, page.entity, page.address) == (body, code, address(code))
+        assert page.fetched_at == page.last_fetched_at == day(0) + timedelta(seconds=number)
+        assert page.source == REGISTER.source.name
+
+
+def test_a_page_that_stays_the_same_is_one_page(home: Home, world: World, tmp_path: Path) -> None:
+    """The same bytes received again, even in a crawl that arrives late, widen the time and change nothing else."""
+    pages = bodies(world, date(2026, 10, 1))
+    code = world.codes[0]
+    for at in (day(3), day(9), day(6), day(1)):
+        crawl(home, tmp_path, {code: pages[code]}, at)
+    (basic,) = company(home, code)["sources"][0]["sections"]["basic"]["facts"]
+    page = find_page(home, basic["snapshot"])
+    assert page is not None
+    assert (page.fetched_at, page.last_fetched_at, page.body) == (day(1), day(9), pages[code])
+
+
+def test_a_file_is_found_as_well(home: Home, tmp_path: Path) -> None:
+    """The snapshot of a list is the whole file; it is called by its name, for its address is not known."""
+    path = write_list(tmp_path, "list", [("basic", "A", "", "Alpha")])
+    ingest_file(home, ListAdapter(), path, day(0))
+    (basic,) = company(home, "A")["sources"][0]["sections"]["basic"]["facts"]
+    page = find_page(home, basic["snapshot"])
+    assert page is not None
+    assert (page.body, page.address, page.entity, page.fetched_at) == (path.read_bytes(), "list.json", "", day(0))
+
+
+def test_a_hash_may_be_given_by_its_beginning_or_as_a_link(home: Home, world: World, tmp_path: Path) -> None:
+    """Eight digits are enough where no other hash begins so; a link of an alert ends in the hash."""
+    code = world.codes[0]
+    crawl(home, tmp_path, {code: render(world.state(code, date(2026, 10, 1)))}, day(0))
+    name = company(home, code)["sources"][0]["sections"]["basic"]["facts"][0]["snapshot"]
+    for given in (name[:8], name.upper(), f"https://duecare.invalid/snapshots/{name}", f"/snapshots/{name}/"):
+        page = find_page(home, given)
+        assert page is not None, given
+        assert page.sha256 == name
+    assert find_page(home, "0" * 64) is None
+
+
+def test_hashes_that_begin_alike_are_told_apart() -> None:
+    """Where two begin with what was given, both are named and none is shown."""
+    alike = ["0123abcd" + "0" * 56, "0123abcd" + "1" * 56]
+    with pytest.raises(BadInput, match="2 snapshots begin with 0123abcd") as raised:
+        full_hash("0123abcd", [*alike, *alike])
+    assert all(name in raised.value.hint for name in alike)
+
+
+@pytest.mark.parametrize("given", ["", "abc", "not a hash", "../../etc/passwd", "g" * 64, "0" * 65, "%" * 8])
+def test_what_is_no_hash_is_refused(home: Home, given: str) -> None:
+    """Only hex digits reach the store, and enough of them to mean one page."""
+    with pytest.raises(BadInput, match="no snapshot's hash"):
+        find_page(home, given)
+
+
+def test_a_held_crawl_places_no_page(home: Home, world: World, tmp_path: Path) -> None:
+    """What was not applied does not exist: pages of a batch that is held are not found, until it is released."""
+    pages = bodies(world, date(2026, 10, 1))
+    crawl(home, tmp_path, pages, day(0))
+    emptied = {code: render({**world.state(code, date(2026, 10, 1)), "basic": []}) for code in pages}
+    batch = crawl(home, tmp_path, emptied, day(1))
+
+    def placed() -> int:
+        scan = Tables(home, REGISTER.source.name).scan("snapshots")
+        return len(home.lake.connection.execute(f"SELECT 1 FROM {scan} WHERE batch = ?", [batch]).fetchall())
+
+    assert placed() == 0
+    assert release(home, batch, "tester", "the register was emptied").state == "committed"
+    assert placed() == len(pages)
