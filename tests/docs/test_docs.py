@@ -25,8 +25,8 @@ _BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.DOTALL | re.MULTILINE
 _LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 SLOW = ("duecare demo", "make ")
 """Commands that have tests of their own, and are not run a second time from the pages."""
-ELSEWHERE = ("map-a-csv.md", "add-a-register.md")
-"""Pages whose blocks are files of one another; the tests of the adapters make those files and run them."""
+ELSEWHERE = ("map-a-csv.md", "add-a-register.md", "run-a-park.md")
+"""Pages whose blocks are files of one another; tests of their own make those files and run them."""
 
 
 def blocks() -> list[tuple[str, list[tuple[str, str]]]]:
