@@ -6,13 +6,10 @@ one UPDATE, and one INSERT of as many ends.
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +18,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import func, select, text
 
+from bench.postgres import postgres
 from duecare.consent import notices
 from duecare.consent.grants import end_all, give, standing, standing_sql, withdraw
 from duecare.consent.notices import Controller, Notice
@@ -30,7 +28,6 @@ from duecare.store.database import Database
 
 _AT = datetime(2026, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
-_POSTGRES = os.environ.get("DUECARE_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
 _NOTICE = Notice("notice", "告知书", "Notice", "正文", "Body", {"methods": ["card"]})
 _CONTROLLER = Controller("某公司", "91330100000000000X", "某地", "privacy@example.com")
 _COLUMNS = (
@@ -45,7 +42,7 @@ def run(scale: float = 1.0) -> None:
     with tempfile.TemporaryDirectory(prefix="duecare-bench-") as folder:
         _measure("SQLite", f"sqlite:///{Path(folder) / 'bench.db'}", people)
     try:
-        with _postgres() as url:
+        with postgres() as url:
             _measure("PostgreSQL", url, people)
     except psycopg.OperationalError:
         print("  PostgreSQL: none here (DUECARE_TEST_POSTGRES)")
@@ -165,14 +162,3 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     started = time.perf_counter()
     result = work()
     return time.perf_counter() - started, result
-
-
-@contextmanager
-def _postgres() -> Iterator[str]:
-    name = f"duecare_bench_{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(_POSTGRES, autocommit=True, connect_timeout=3) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
-        try:
-            yield _POSTGRES.rsplit("/", 1)[0] + f"/{name}"
-        finally:
-            admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

@@ -6,12 +6,9 @@ alerts and deliveries with their indexes and constraints, and leaves evidence.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -19,12 +16,12 @@ from statistics import median
 import psycopg
 from sqlalchemy import text
 
+from bench.postgres import postgres
 from duecare.radar.alerts import Raised, raise_pending
 from duecare.store.database import Database
 
 _ROUNDS = 5
 _AT = datetime(2026, 1, 1, tzinfo=UTC)
-_POSTGRES = os.environ.get("DUECARE_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
 
 
 def run(scale: float = 1.0) -> None:
@@ -34,7 +31,7 @@ def run(scale: float = 1.0) -> None:
     with tempfile.TemporaryDirectory(prefix="duecare-bench-") as folder:
         _measure("SQLite", f"sqlite:///{Path(folder) / 'bench.db'}", changes, watches)
     try:
-        with _postgres() as url:
+        with postgres() as url:
             _measure("PostgreSQL", url, changes, watches)
     except psycopg.OperationalError:
         print("  PostgreSQL: none here (DUECARE_TEST_POSTGRES)")
@@ -119,14 +116,3 @@ def _seconds(work: Callable[[], None]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
-
-
-@contextmanager
-def _postgres() -> Iterator[str]:
-    name = f"duecare_bench_{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(_POSTGRES, autocommit=True, connect_timeout=3) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
-        try:
-            yield _POSTGRES.rsplit("/", 1)[0] + f"/{name}"
-        finally:
-            admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

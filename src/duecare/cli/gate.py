@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from duecare.cli.files import read_bytes
 from duecare.cli.output import JsonOption, moment, plain, print_json, print_json_line, say
 from duecare.errors import BadInput, DuecareError
 
@@ -68,7 +69,7 @@ def enter(
     """
     from duecare.systems.passes.device import Gate, Presentation
 
-    shown = Presentation(_text(card), _text(id_number) if id_number else "", _bytes(template) if template else b"")
+    shown = Presentation(_text(card), _text(id_number) if id_number else "", read_bytes(template) if template else b"")
     with Gate(directory) as opened:
         answer = opened.enter(shown)
     if as_json:
@@ -194,14 +195,5 @@ def _answered(opened: Gate, line: str) -> Answer:
     return opened.enter(shown)
 
 
-def _bytes(path: Path) -> bytes:
-    if str(path) == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}.", hint="Name a file, or - for stdin.") from None
-
-
 def _text(path: Path) -> str:
-    return _bytes(path).decode("utf-8", "replace").strip()
+    return read_bytes(path).decode("utf-8", "replace").strip()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from duecare.cli.files import read_bytes
 from duecare.cli.gate import gate
 from duecare.cli.output import HomeOption, JsonOption, console, moment, plain, print_json, print_json_line, say, table
 from duecare.errors import BadInput
@@ -109,7 +110,7 @@ def photo(
     from duecare.systems.passes import enrolment
 
     with _park(home) as park:
-        enrolment.take_photo(park, subject, _read(file), screen=_SCREEN, actor=by)
+        enrolment.take_photo(park, subject, read_bytes(file), screen=_SCREEN, actor=by)
     _done({"subject": subject, "purpose": "pass_photo"}, "The photo is kept for the pass, for nothing else.", as_json)
 
 
@@ -129,7 +130,7 @@ def enrol(
     from duecare.systems.passes import enrolment
 
     with _park(home) as park:
-        enrolment.enrol(park, subject, way, _read(template), screen=_SCREEN, actor=by)
+        enrolment.enrol(park, subject, way, read_bytes(template), screen=_SCREEN, actor=by)
     _done({"subject": subject, "way": way}, f"From now on: {way}, and card_id_card as before.", as_json)
 
 
@@ -200,7 +201,7 @@ def reissue(
     """
     from duecare.systems.passes import sales
 
-    number = _read(id_number).decode("utf-8", "replace")
+    number = read_bytes(id_number).decode("utf-8", "replace")
     with _park(home) as park:
         issued = sales.replace_card(park, number, actor=by, pass_id=pass_id)
     said = {"subject": issued.subject, "method": issued.method, "card": issued.card}
@@ -493,19 +494,10 @@ def _park(home: Path | None) -> Iterator[Park]:
         yield park
 
 
-def _read(path: Path) -> bytes:
-    if str(path) == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}.", hint="Name a file, or - for stdin.") from None
-
-
 def _read_json(path: Path) -> list[dict[str, Any]]:
     hint = 'Write [{"name": "…", "id_number": "…", "phone": "…", "method": "card_id_card"}, …].'
     try:
-        said = json.loads(_read(path))
+        said = json.loads(read_bytes(path))
     except ValueError as error:
         raise BadInput(f"{path} is not JSON: {error}.", hint=hint) from None
     if not isinstance(said, list) or not all(isinstance(each, dict) for each in said):

@@ -51,6 +51,26 @@ _KEEP = (Activity.COLLECT, Activity.STORE, Activity.USE, Activity.DELETE)
 _ZH, _EN = "年卡到期", "the pass expires"
 _WINDOW = Retention(EXPIRED, months=3, zh=_ZH, en=_EN)
 
+
+def _biometric_entry(name: str, field: str, zh: str, en: str) -> Purpose:
+    """Entry with card and a biometric, called ``zh`` and ``en``: for those who choose it, and for nobody else."""
+    return Purpose(
+        name=name,
+        zh=f"以年卡加{zh}入园",
+        en=f"entry with card and {en}",
+        fields=(field,),
+        activities=_KEEP,
+        basis=Basis.CONSENT,
+        retention=_WINDOW,
+        notice=NOTICE,
+        necessity=Necessity(
+            "只对选择这一方式的持卡人: 闸机须核对本人; 不选择的以年卡加身份证入园, 待遇相同。",
+            "Only for those who choose this way: a gate must tell that it is them. Others enter with card and ID card.",
+            {field: f"没有{zh}特征, 闸机无法以{zh}核对持卡人本人。"},
+        ),
+    )
+
+
 PURPOSES = (
     Purpose(
         name=CONTRACT,
@@ -108,36 +128,8 @@ PURPOSES = (
         retention=_WINDOW,
         notice=NOTICE,
     ),
-    Purpose(
-        name="fingerprint_entry",
-        zh="以年卡加指纹入园",
-        en="entry with card and fingerprint",
-        fields=("fingerprint_template",),
-        activities=_KEEP,
-        basis=Basis.CONSENT,
-        retention=_WINDOW,
-        notice=NOTICE,
-        necessity=Necessity(
-            "只对选择这一方式的持卡人: 闸机须核对本人; 不选择的以年卡加身份证入园, 待遇相同。",
-            "Only for those who choose this way: a gate must tell that it is them. Others enter with card and ID card.",
-            {"fingerprint_template": "没有指纹特征, 闸机无法以指纹核对持卡人本人。"},
-        ),
-    ),
-    Purpose(
-        name="face_entry",
-        zh="以年卡加人脸入园",
-        en="entry with card and face",
-        fields=("face_template",),
-        activities=_KEEP,
-        basis=Basis.CONSENT,
-        retention=_WINDOW,
-        notice=NOTICE,
-        necessity=Necessity(
-            "只对选择这一方式的持卡人: 闸机须核对本人; 不选择的以年卡加身份证入园, 待遇相同。",
-            "Only for those who choose this way: a gate must tell that it is them. Others enter with card and ID card.",
-            {"face_template": "没有人脸特征, 闸机无法以人脸核对持卡人本人。"},
-        ),
-    ),
+    _biometric_entry("fingerprint_entry", "fingerprint_template", "指纹", "fingerprint"),
+    _biometric_entry("face_entry", "face_template", "人脸", "face"),
 )
 
 
