@@ -16,7 +16,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any, cast
 
-from sqlalchemy import Boolean, ColumnElement, CursorResult, Result, bindparam, exists, func, select, text
+from sqlalchemy import Boolean, ColumnElement, CursorResult, Result, TextClause, bindparam, exists, func, select, text
 from sqlalchemy.orm import Session
 
 from duecare.evidence.outbox import record
@@ -26,13 +26,16 @@ from duecare.store.database import Database, Moment
 _PART = 50_000
 _AT_ONCE = 2
 
-_PASSED = """
-    SELECT s.id FROM screenings s WHERE s.batch_id = :batch AND s.state = 'passed' AND s.id BETWEEN :first AND :last
-"""
+_OF_PART = "FROM screenings s WHERE s.batch_id = :batch AND s.state = 'passed' AND s.id BETWEEN :first AND :last"
+_PASSED = f"SELECT s.* {_OF_PART}"
 _NEW = f"{_PASSED} AND NOT EXISTS (SELECT 1 FROM alerts WHERE alerts.id = s.id)"
 # The same for PostgreSQL, read to its end before the first row is written. A planner that believes a new table to be
 # empty would else read it again for each row, while it grows: two minutes where this takes one second.
-_NEW_FIRST = f"{_PASSED} EXCEPT SELECT id FROM alerts WHERE id BETWEEN :first AND :last"
+_NEW_FIRST = f"""
+    SELECT s.* FROM (SELECT s.id {_OF_PART} EXCEPT SELECT id FROM alerts WHERE id BETWEEN :first AND :last) new
+    JOIN screenings s ON s.id = new.id
+"""
+_ANY_RAISED = text("SELECT EXISTS (SELECT 1 FROM alerts WHERE id BETWEEN :first AND :last)")
 
 _ALERTS = """
     INSERT INTO alerts (id, change_id, batch_id, entity, name, source, section, fact_key, kind, category, risk, before,
@@ -41,7 +44,7 @@ _ALERTS = """
     SELECT s.id, s.change_id, s.batch_id, s.entity, s.name, s.source, s.section, s.fact_key, s.kind, s.category,
            s.risk, s.before, s.after, s.effective_on, s.not_before, s.not_after, s.snapshot, coalesce(v.address, ''),
            s.verification, v.id, s.reasons, :at, 'sent'
-    FROM ({new}) new JOIN screenings s ON s.id = new.id
+    FROM ({new}) s
     LEFT JOIN (SELECT change_id, max(id) AS id FROM verifications GROUP BY change_id) last
            ON last.change_id = s.change_id AND s.verification <> 'none'
     LEFT JOIN verifications v ON v.id = last.id
@@ -64,20 +67,26 @@ _DELIVERIES = """
 
 _AT, _FALSE = bindparam("at", type_=Moment()), bindparam("false", type_=Boolean())
 
-# PostgreSQL: one statement, hence one view of what has passed, and no second reading of what was just written.
-_BOTH = text(
-    f"""
-    WITH raised AS ({_ALERTS.format(new=_NEW_FIRST)} RETURNING id, change_id, entity, source, category),
-         owed AS ({_DELIVERIES.format(raised="raised")} RETURNING 1)
-    SELECT (SELECT string_agg(change_id, ' ') FROM raised), (SELECT count(*) FROM owed)
-    """
-).bindparams(_AT, _FALSE)
+
+def _both(new: str) -> TextClause:
+    """For PostgreSQL: one statement, hence one view of what passed, and no second reading of what was just written."""
+    return text(
+        f"""
+        WITH raised AS ({_ALERTS.format(new=new)} RETURNING id, change_id, entity, source, category),
+             owed AS ({_DELIVERIES.format(raised="raised")} RETURNING 1)
+        SELECT (SELECT string_agg(change_id, ' ') FROM raised), (SELECT count(*) FROM owed)
+        """
+    ).bindparams(_AT, _FALSE)
+
+
+# Mostly nothing of a part was raised before, and then there is nothing to leave out.
+_BOTH, _BOTH_NEW = _both(_PASSED), _both(_NEW_FIRST)
+# A part fits into this memory, and compiling a plan that runs once takes longer than it saves.
+_FOR_ONE_PART = text("SELECT set_config('work_mem', '32MB', true), set_config('jit', 'off', true)")
 
 # SQLite has no writing within WITH, but nobody else writes meanwhile. The deliveries come first: they need no more of
 # an alert than its id, which is that of the screening.
-_DELIVERIES_FIRST = text(
-    _DELIVERIES.format(raised=f"(SELECT s.* FROM ({_NEW}) new JOIN screenings s ON s.id = new.id)")
-).bindparams(_AT, _FALSE)
+_DELIVERIES_FIRST = text(_DELIVERIES.format(raised=f"({_NEW})")).bindparams(_AT, _FALSE)
 _ALERTS_THEN = text(f"{_ALERTS.format(new=_NEW)} RETURNING change_id").bindparams(_AT)
 
 
@@ -131,7 +140,9 @@ def raise_alerts(session: Session, part: Part, *, at: datetime) -> Raised:
         deliveries = _rows(session.execute(_DELIVERIES_FIRST, given))
         changes = sorted(session.scalars(_ALERTS_THEN, given))
     else:
-        names, deliveries = session.execute(_BOTH, given).one()
+        session.execute(_FOR_ONE_PART)
+        some = session.scalar(_ANY_RAISED, given)
+        names, deliveries = session.execute(_BOTH_NEW if some else _BOTH, given).one()
         changes = sorted((names or "").split())
     if not changes:
         return Raised()
