@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from sqlalchemy.orm import Session
 
 from duecare.clock import SetClock
 from duecare.evidence.outbox import EvidenceEntry
-from duecare.radar.alerts import Part, Raised, raise_alerts
-from duecare.radar.models import Alert, Delivery, Member, Screening, Verification
+from duecare.radar import alerts
+from duecare.radar.alerts import Part, Raised, await_alerts, raise_alerts
+from duecare.radar.models import Alert, Delivery, Member, Screening, Unraised, Verification
 from duecare.radar.walk import raise_passed
 from duecare.radar.watches import Reach, end_watch, find_member
 from duecare.store.home import Home
@@ -107,6 +108,28 @@ def test_what_passes_later_is_raised_then_for_who_watches_then(home: Home) -> No
     assert ("乙", "B", "centre", "realtime") not in owed(home)
 
 
+def test_what_passes_while_alerts_are_raised_is_raised_next(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What passed after a batch was read is not forgotten; a batch that is done is not read again."""
+    watcher(home, "甲", "AB")
+    rows = [passed("A"), passed("B", state="held")]
+    with home.database.session() as session:
+        session.execute(insert(Screening), rows)
+        await_alerts(session, "batch-1")
+
+    def meanwhile(session: Session, part: Part, *, at: datetime) -> Raised:
+        raised = raise_alerts(session, part, at=at)
+        if rows.pop()["entity"] == "B":
+            session.execute(update(Screening).where(Screening.entity == "B").values(state="passed"))
+            await_alerts(session, "batch-1")
+        return raised
+
+    monkeypatch.setattr(alerts, "raise_alerts", meanwhile)
+    assert [raise_passed(home).alerts for _ in range(3)] == [1, 1, 0]
+    with home.database.session() as session:
+        assert session.scalars(select(Unraised)).all() == []
+    assert {entity for _, entity, *_ in owed(home)} == set("AB")
+
+
 def test_a_part_raises_only_its_own(home: Home) -> None:
     """Raised in parts, every alert comes once with all of its deliveries, and each part leaves its own evidence."""
     watcher(home, "甲", "ABC")
@@ -131,6 +154,8 @@ def test_two_at_once_raise_each_alert_once(home: Home) -> None:
     with home.database.session() as session:
         rows = [passed(f"C{number}", batch_id=f"batch-{number % 3}") for number in range(300)]
         session.execute(insert(Screening), rows)
+        for number in range(3):
+            await_alerts(session, f"batch-{number}")
     other = Home(home.settings, SetClock(NOW))
     with ThreadPoolExecutor(2) as pool:
         raised = list(pool.map(raise_passed, (home, other)))

@@ -16,6 +16,7 @@ from sqlalchemy import select, update
 from duecare.clock import SetClock
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.evidence.outbox import EvidenceEntry
+from duecare.radar.alerts import await_alerts
 from duecare.radar.corrections import retract
 from duecare.radar.delivery import deliver
 from duecare.radar.models import Alert, ChannelAddress, Delivery, Member, Message, NoticeOfError, Screening
@@ -197,6 +198,7 @@ def test_a_notice_marks_the_fact_at_once(home: Home) -> None:
     """When the notice is filed the fact is disputed on the company's page, and what was about to be told waits."""
     with home.database.session() as session:
         session.add(Screening(**passed("A", **LIQUIDATION, source=SOURCE)))
+        await_alerts(session, "batch-1")
     number = open_notice(home, "A", "liquidation", "我司正常经营", claimant="甲公司")
     facts = company(home, "A")["sources"][0]["sections"]["liquidation"]["facts"]
     assert [fact["disputed"] for fact in facts] == [True]

@@ -16,11 +16,23 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any, cast
 
-from sqlalchemy import Boolean, ColumnElement, CursorResult, Result, TextClause, bindparam, exists, func, select, text
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    CursorResult,
+    Result,
+    TextClause,
+    bindparam,
+    delete,
+    exists,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.orm import Session
 
 from duecare.evidence.outbox import record
-from duecare.radar.models import Alert, Screening
+from duecare.radar.models import Alert, Screening, Unraised
 from duecare.store.database import Database, Moment
 
 _PART = 50_000
@@ -35,6 +47,10 @@ _NEW_FIRST = f"""
     SELECT s.* FROM (SELECT s.id {_OF_PART} EXCEPT SELECT id FROM alerts WHERE id BETWEEN :first AND :last) new
     JOIN screenings s ON s.id = new.id
 """
+_AWAIT = text(
+    "INSERT INTO unraised_batches (batch_id, mark) VALUES (:batch, 1) "
+    "ON CONFLICT (batch_id) DO UPDATE SET mark = unraised_batches.mark + 1"
+)
 _ANY_RAISED = text("SELECT EXISTS (SELECT 1 FROM alerts WHERE id BETWEEN :first AND :last)")
 
 _ALERTS = """
@@ -110,6 +126,11 @@ class Part:
     last: int = 2**62
 
 
+def await_alerts(session: Session, batch_id: str) -> None:
+    """Note, in the caller's transaction, that something of the batch passed and is to be told."""
+    session.execute(_AWAIT, {"batch": batch_id})
+
+
 def raise_pending(database: Database, *, at: datetime) -> Raised:
     """Raise an alert for everything that passed and has none. ``at`` is aware.
 
@@ -121,11 +142,18 @@ def raise_pending(database: Database, *, at: datetime) -> Raised:
         with database.session() as session:
             return raise_alerts(session, part, at=at)
 
-    parts = list(_parts(database))
+    with database.session() as session:
+        waiting = session.execute(select(Unraised.batch_id, Unraised.mark).order_by(Unraised.batch_id)).all()
+        parts = [part for row in waiting for part in _parts(session, row.batch_id)]
     if database.embedded or len(parts) < _AT_ONCE:
-        return sum(map(one, parts), Raised())
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return sum(pool.map(one, parts), Raised())
+        raised = sum(map(one, parts), Raised())
+    else:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            raised = sum(pool.map(one, parts), Raised())
+    with database.session() as session:
+        for row in waiting:
+            session.execute(delete(Unraised).where(Unraised.batch_id == row.batch_id, Unraised.mark == row.mark))
+    return raised
 
 
 def raise_alerts(session: Session, part: Part, *, at: datetime) -> Raised:
@@ -161,16 +189,14 @@ def not_raised() -> ColumnElement[bool]:
     return ~exists().where(Alert.id == Screening.id)
 
 
-def _parts(database: Database) -> Iterator[Part]:
-    """What is to be raised, batch by batch, cut so that no part holds many more than ``_PART``."""
-    with database.session() as session:
-        batches = session.execute(
-            select(Screening.batch_id, func.count(), func.min(Screening.id), func.max(Screening.id))
-            .where(Screening.state == "passed", not_raised())
-            .group_by(Screening.batch_id)
-            .order_by(Screening.batch_id)
-        ).all()
-    for batch_id, number, first, last in batches:
+def _parts(session: Session, batch_id: str) -> Iterator[Part]:
+    """What is to be raised of a batch, cut so that no part holds many more than ``_PART``."""
+    number, first, last = session.execute(
+        select(func.count(), func.min(Screening.id), func.max(Screening.id)).where(
+            Screening.batch_id == batch_id, Screening.state == "passed", not_raised()
+        )
+    ).one()
+    if number:
         width = -(-(last - first + 1) // -(-number // _PART))
         for start in range(first, last + 1, width):
             yield Part(batch_id, start, start + width - 1)

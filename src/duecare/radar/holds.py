@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.evidence.outbox import record
+from duecare.radar.alerts import await_alerts
 from duecare.radar.judgement import Judge, Situation, Verdict
 from duecare.radar.models import Hold, Screening, ScreeningSummary
 from duecare.registers.changes import batch_changes
@@ -169,6 +170,8 @@ def _decide(home: Home, engine: Engine, hold_id: int, verb: str, by: str, reason
                 f"Nothing that is held in hold {hold.id} is of the part that was given.",
                 hint=f"`duecare screen show {hold.id}` shows samples.",
             )
+        if changes["passed"]:
+            await_alerts(session, hold.batch_id)
         left = _left(session, hold)
         verbs = set(
             session.execute(select(Screening.baseline).where(Screening.hold_id == hold.id).distinct()).scalars()

@@ -206,6 +206,19 @@ class Screening(Base):
     )
 
 
+class Unraised(Base):
+    """A batch of which something passed since its alerts were raised: what is to be raised is found without a look at
+    all that ever was.
+
+    ``mark`` grows whenever more passes, so that what passes while alerts are raised is not taken for raised.
+    """
+
+    __tablename__ = "unraised_batches"
+
+    batch_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    mark: Mapped[int]
+
+
 class ScreeningSummary(Base):
     """How many changes of a batch met the same fate, and why: those that never were candidates are only counted."""
 

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from duecare.errors import UseError
 from duecare.evidence.outbox import record
+from duecare.radar.alerts import await_alerts
 from duecare.radar.baseline import HISTORY, Baseline, Counted, assess
 from duecare.radar.candidates import Candidates, Group, Placed, Progress
 from duecare.radar.judgement import Judge, Verdict
@@ -282,6 +283,8 @@ def _close(session: Session, home: Home, batch: Batch, placed: Sequence[Placed],
             )
         )
     session.get_one(Batch, batch.id).screened = True
+    if counts["passed"]:
+        await_alerts(session, batch.id)
     body = {"batch": batch.id, "source": batch.source, "counts": dict(counts), "holds": list(holds)}
     record(session, "batch:screen", batch.id, body, home.clock.now())
     return Outcome(batch.id, batch.source, dict(counts), holds)

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from duecare.errors import SourceForbids, SourceUnavailable, UnknownName
 from duecare.evidence.outbox import record
+from duecare.radar.alerts import await_alerts
 from duecare.radar.candidates import Progress
 from duecare.radar.contradictions import Claim, Finding, Point, check
 from duecare.radar.holds import disputed
@@ -226,6 +227,8 @@ def _settle(home: Home, session: Session, judge: Judge, row: Screening, look: Lo
     row.state, row.verification, row.reasons = state, outcome, verdict.reasons
     if state != "verifying":
         row.decided_at, row.decided_by = now, "verify"
+    if state == "passed":
+        await_alerts(session, row.batch_id)
     body = {
         "change": row.change_id,
         "batch": row.batch_id,
