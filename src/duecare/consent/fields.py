@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 import rfc8785
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from duecare.clock import utc
@@ -68,10 +68,10 @@ class PersonalField:
 
 def field(session: Session, name: str) -> PersonalField:
     """The field as it is declared now. Raises ``UnknownName``."""
-    known = {each.name: each for each in fields(session)}
-    if name not in known:
-        raise UnknownName("field", name, sorted(known))
-    return known[name]
+    text = session.connection().execute(_NEWEST, {"of": name}).scalar()
+    if text is None:
+        raise UnknownName("field", name, [each.name for each in fields(session)])
+    return _read_field(json.loads(text))
 
 
 def fields(session: Session) -> list[PersonalField]:
@@ -131,3 +131,11 @@ def _read_field(said: dict[str, Any]) -> PersonalField:
     return PersonalField(
         said["name"], said["zh"], said["en"], special, said["form"], said["lookup"], Mask(**said["mask"])
     )
+
+
+_NEWEST = (
+    select(FieldVersion.declaration)
+    .where(FieldVersion.name == bindparam("of"))
+    .order_by(FieldVersion.number.desc())
+    .limit(1)
+)

@@ -174,21 +174,14 @@ def binding(session: Session, subject: str, notice: str, at: datetime | None = N
 
     None: nothing does. An answer to a version can be taken back by a later answer to the same one.
     """
-    until = _until(NoticeAnswer.answered_at, at)
-    answers = select(NoticeAnswer.number, NoticeAnswer.answered_at, NoticeAnswer.accepted)
-    said: dict[int, tuple[datetime, bool]] = {}
-    mine = (NoticeAnswer.subject == subject) & (NoticeAnswer.notice == notice) & until
-    for number, when, accepted in session.execute(answers.where(mine).order_by(NoticeAnswer.id)):
-        said[number] = (when, accepted)
-    grants = (
-        select(GrantRow.notice_version, func.max(GrantRow.given_at))
-        .where(GrantRow.subject == subject, GrantRow.notice == notice, _until(GrantRow.given_at, at))
-        .group_by(GrantRow.notice_version)
-    )
-    for number, when in session.execute(grants):
-        if number not in said or said[number][0] <= utc(when):
-            said[number] = (utc(when), True)
-    return max((number for number, (_, accepted) in said.items() if accepted), default=None)
+    words = _words(session, subject, notice, at)
+    return max((number for number, (_, accepted) in words.items() if accepted), default=None)
+
+
+def said(session: Session, subject: str, notice: str, number: int) -> bool | None:
+    """This person's last word on version ``number``: yes (by answer or by a grant given under it), no, or none yet."""
+    word = _words(session, subject, notice, None).get(number)
+    return None if word is None else word[1]
 
 
 def unanswered(session: Session, notice: str, number: int, at: datetime | None = None) -> list[str]:
@@ -272,6 +265,25 @@ def check_act(how: str, screen: str) -> None:
     for name, text in (("how", how), ("screen", screen)):
         if not text.strip() or len(text) > 200 or any(character < " " for character in text):
             raise BadInput(f"{name} is {text!r}.", hint="Say it in one line of at most 200 characters.")
+
+
+def _words(session: Session, subject: str, notice: str, at: datetime | None) -> dict[int, tuple[datetime, bool]]:
+    """The person's last word on each version, and when they said it."""
+    until = _until(NoticeAnswer.answered_at, at)
+    answers = select(NoticeAnswer.number, NoticeAnswer.answered_at, NoticeAnswer.accepted)
+    words: dict[int, tuple[datetime, bool]] = {}
+    mine = (NoticeAnswer.subject == subject) & (NoticeAnswer.notice == notice) & until
+    for number, when, accepted in session.execute(answers.where(mine).order_by(NoticeAnswer.id)):
+        words[number] = (when, accepted)
+    grants = (
+        select(GrantRow.notice_version, func.max(GrantRow.given_at))
+        .where(GrantRow.subject == subject, GrantRow.notice == notice, _until(GrantRow.given_at, at))
+        .group_by(GrantRow.notice_version)
+    )
+    for number, when in session.execute(grants):
+        if number not in words or words[number][0] <= utc(when):
+            words[number] = (utc(when), True)
+    return words
 
 
 def _whole(notice: Notice, language: str) -> str:

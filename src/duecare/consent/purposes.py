@@ -20,7 +20,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from duecare.clock import utc
@@ -192,6 +192,12 @@ def purpose(session: Session, name: str, at: datetime | None = None, *, number: 
     return _read(row, ended if ended is not None and (at is None or ended.ended_at <= utc(at)) else None)
 
 
+def newest(session: Session, name: str) -> int:
+    """The number of the version that is declared now. Raises ``UnknownName``."""
+    number = session.connection().execute(_NEWEST, {"of": name}).scalar()
+    return purpose(session, name).number if number is None else int(number)
+
+
 def purposes(session: Session, at: datetime | None = None) -> list[Purpose]:
     """All purposes by name, ended ones too, as they are declared now or were at ``at``."""
     return _current(session, at)
@@ -325,3 +331,6 @@ def _current(session: Session, at: datetime | None = None) -> list[Purpose]:
     )
     ends = {each.name: each for each in session.scalars(select(PurposeEnd)) if at is None or each.ended_at <= utc(at)}
     return [_read(row, ends.get(row.name)) for row in rows]
+
+
+_NEWEST = select(func.max(PurposeVersion.number)).where(PurposeVersion.name == bindparam("of"))

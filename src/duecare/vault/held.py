@@ -14,6 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from duecare.consent.models import GrantRow
+from duecare.consent.purposes import Retention
 from duecare.consent.subjects import subject as known_subject
 from duecare.vault.acts import held_sql
 from duecare.vault.models import KeyState, VaultErasure, VaultKey, VaultValue, VaultWrap, in_state
@@ -69,9 +70,12 @@ def _live(vault: Vault, session: Session, subject: str) -> Iterator[Held]:
         .join(GrantRow, GrantRow.id == VaultKey.grant_id)
         .where(VaultKey.subject == subject, in_state(VaultKey, KeyState.LIVE))
     )
+    known: dict[Retention, tuple[date, date] | None] = {}
     for row in rows:
         kept = vault.purpose(session, row.purpose, row.purpose_version).retention
-        ends = expiry(session, subject, kept)
+        if kept not in known:
+            known[kept] = expiry(session, subject, kept)
+        ends = known[kept]
         yield Held(
             field=row.field,
             purpose=row.purpose,

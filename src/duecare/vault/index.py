@@ -42,11 +42,7 @@ class Index:
 
         One whose slot was erased is left out: this copy of the database is older, its look-ups are to be made again.
         """
-        rows = session.execute(
-            select(VaultIndexKey.generation, VaultIndexKey.slot, VaultIndexKey.id)
-            .where(in_state(VaultIndexKey, KeyState.LIVE))
-            .order_by(VaultIndexKey.generation)
-        )
+        rows = session.connection().execute(_LIVE)
         known = [(row.generation, Slot(row.slot, row.id)) for row in rows]
         keys = self._slots.keys([slot for _, slot in known])
         return [(generation, key) for (generation, _), key in zip(known, keys, strict=True) if key is not None]
@@ -75,3 +71,10 @@ def plain(value: str) -> str:
     """
     kept = (each for each in unicodedata.normalize("NFKC", value) if not each.isspace() and each not in "-\u2010\u2011")
     return "".join(kept).casefold()
+
+
+_LIVE = (
+    select(VaultIndexKey.generation, VaultIndexKey.slot, VaultIndexKey.id)
+    .where(in_state(VaultIndexKey, KeyState.LIVE))
+    .order_by(VaultIndexKey.generation)
+)

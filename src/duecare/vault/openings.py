@@ -153,10 +153,10 @@ def find_all(vault: Vault, field: str, value: str, purpose: str, actor: str) -> 
             _refuse(connection, asked, [reason.id for reason in decided[0].reasons], refused, "", None)
         else:
             values = _looked_up(vault, session, field, value)
-            matching = _matching(session, asked, values, condition)
+            matching = _matching(connection, asked, values, condition)
             if stale := [subject for subject, (_, serves) in matching.items() if not serves]:
                 follow(session, purpose, stale)
-                matching = _matching(session, asked, values, condition)
+                matching = _matching(connection, asked, values, condition)
             found = {subject: salt for subject, (salt, serves) in matching.items() if serves}
             _note(connection, asked, reasons(decided), list(found), list(found.values()))
     if refused is not None:
@@ -276,26 +276,37 @@ def _looked_up(vault: Vault, session: Session, field: str, value: str) -> list[s
     # A rotation moves look-ups forward, and may have begun another generation while the earlier ones were asked.
     while live != (now := vault.index.live(session)):
         live, found = now, []
-        for generation, key in live:
-            wanted = {"field": field, "digest": look_up(key, field, value), "under": generation}
-            found += session.execute(_LOOKED_UP, wanted).scalars()
+        for _, key in live:
+            found += (
+                session.connection()
+                .execute(_LOOKED_UP, {"field": field, "digest": look_up(key, field, value)})
+                .scalars()
+            )
     return found
 
 
-def _matching(session: Session, asked: _Asked, values: Sequence[str], condition: Any) -> dict[str, tuple[str, bool]]:
+def _matching(
+    connection: Connection, asked: _Asked, values: Sequence[str], condition: Any
+) -> dict[str, tuple[str, bool]]:
     """Subject → salt, and whether the key serves the grant that stands; of ``values`` held for the purpose.
 
-    From the few values to their grants, in two steps: asked as one join, a database may begin with all the grants.
+    A step at a time, from the few values to their wraps, keys and grants, and each step by one index: asked as one
+    join, a database that has not counted its rows may begin with all the keys of the purpose.
     """
-    wrapped = session.execute(_WRAPPING, {"values": values, "purpose": asked.purpose})
-    keys = {row.subject: row.grant_id for row in wrapped}
+    wraps = [row.key_id for part in parts(values) for row in connection.execute(_WRAPPING, {"values": part})]
+    keys = {
+        row.subject: row.grant_id
+        for part in parts(wraps)
+        for row in connection.execute(_NAMED_KEYS, {"keys": part})
+        if row.purpose == asked.purpose and row.state == KeyState.LIVE
+    }
     standing = (
         select(GrantRow.subject, GrantRow.id, SubjectRow.salt)
         .join(SubjectRow, SubjectRow.id == GrantRow.subject)
-        .where(GrantRow.subject.in_(list(keys)), GrantRow.purpose == asked.purpose, GrantRow.ended_at.is_(None))
-        .where(condition)
+        .where(GrantRow.purpose == asked.purpose, GrantRow.ended_at.is_(None), condition)
     )
-    return {row.subject: (row.salt, row.id == keys[row.subject]) for row in session.execute(standing)}
+    found = (connection.execute(standing.where(GrantRow.subject.in_(part))) for part in parts(list(keys)))
+    return {row.subject: (row.salt, row.id == keys[row.subject]) for rows in found for row in rows}
 
 
 def _set(connection: Connection, asked: _Asked, subjects: Sequence[str] | None, condition: Any) -> list[_Row]:
@@ -386,16 +397,13 @@ def _refuse(
 _OPENING = insert(VaultOpening.__table__)  # type: ignore[arg-type]
 _OPENED = insert(OpeningSubject.__table__)  # type: ignore[arg-type]
 
+# The generation of a look-up is not asked for: its digest could be made under the key of that generation alone.
 _LOOKED_UP = select(VaultLookup.value_id).where(
-    VaultLookup.field == bindparam("field"),
-    VaultLookup.digest == bindparam("digest"),
-    VaultLookup.generation == bindparam("under"),
+    VaultLookup.field == bindparam("field"), VaultLookup.digest == bindparam("digest")
 )
-_WRAPPING = (
-    select(VaultKey.subject, VaultKey.grant_id)
-    .join(VaultWrap, VaultWrap.key_id == VaultKey.id)
-    .where(VaultWrap.value_id.in_(bindparam("values", expanding=True)))
-    .where(VaultKey.purpose == bindparam("purpose"), in_state(VaultKey, KeyState.LIVE))
+_WRAPPING = select(VaultWrap.key_id).where(VaultWrap.value_id.in_(bindparam("values", expanding=True)))
+_NAMED_KEYS = select(VaultKey.subject, VaultKey.grant_id, VaultKey.purpose, VaultKey.state).where(
+    VaultKey.id.in_(bindparam("keys", expanding=True))
 )
 
 _SEALED = (

@@ -148,8 +148,8 @@ class Vault:
 
     def versions(self, session: Session, name: str) -> list[Purpose]:
         """A purpose in all versions under which grants may stand, newest first. Raises ``UnknownName``."""
-        newest = declared.purpose(session, name)
-        return [self.purpose(session, name, number) for number in range(newest.number, 0, -1)]
+        newest = declared.newest(session, name)
+        return [self.purpose(session, name, number) for number in range(newest, 0, -1)]
 
     def close(self) -> None:
         """Close the keys. The home stays open."""

@@ -202,8 +202,9 @@ def legal_holds(session: Session, *, lifted: bool = False) -> list[Hold]:
 
 def expiry(session: Session, subject: str, kept: Retention) -> tuple[date, date] | None:
     """The day of the event that counts for a subject, and the last day until which data may be kept; none: no event."""
-    asked = select(func.max(RetentionEvent.on)).where(RetentionEvent.subject == subject, _counts(kept.event))
-    on = session.scalar(asked)
+    # Not max() in the database: SQLite would go through the events of all, from the latest day on.
+    asked = select(RetentionEvent.on).where(RetentionEvent.subject == subject, _counts(kept.event))
+    on = max((each for each in session.scalars(asked) if each is not None), default=None)
     return None if on is None else (on, kept.until(on))
 
 
@@ -256,7 +257,7 @@ def _expiry_of(purpose: Purpose, subject: str, on: date, held: bool) -> Due:
 
 
 def _counts(name: str) -> ColumnElement[bool]:
-    """SQL: this event is the last of its subject, name and ref, and it was not called off."""
+    """SQL: this event is the last of its subject, name and ref. Where it was called off, its day is none."""
     later = aliased(RetentionEvent)
     newer = exists().where(
         later.subject == RetentionEvent.subject,
@@ -264,7 +265,7 @@ def _counts(name: str) -> ColumnElement[bool]:
         later.ref == RetentionEvent.ref,
         later.id > RetentionEvent.id,
     )
-    return (RetentionEvent.name == name) & RetentionEvent.on.is_not(None) & ~newer
+    return (RetentionEvent.name == name) & ~newer
 
 
 def _latest(kept: Retention, today: date) -> date:

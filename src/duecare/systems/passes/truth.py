@@ -158,8 +158,7 @@ def _notice(session: Session, subject: str) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": NOTICE, "binding": bound, "newest": newest.number}
     if bound is not None and bound != newest.number:
         shown["difference"] = notices.difference(notices.version(session, NOTICE, bound), newest).as_json()
-        declined = subject in notices.declined(session, NOTICE, newest.number)
-        shown["answer"] = "declined" if declined else "none"
+        shown["answer"] = "declined" if notices.said(session, subject, NOTICE, newest.number) is False else "none"
     return shown
 
 
