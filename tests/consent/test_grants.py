@@ -90,7 +90,10 @@ def test_what_is_no_consent_is_refused(park: Database, given: dict[str, Any], po
         who = holder(session)
     with pytest.raises(Forbidden, match=rf"guo_v_safari_park\.{policy}") as caught, park.session() as session:
         give(session, ENGINE, who, asked.pop("purposes"), **asked)
-    assert "何时可以" in caught.value.reasons[0]
+    zh, en = caught.value.reasons[:2]
+    assert "何时可以" in zh
+    assert "What would allow it" in en
+    assert zh.rpartition(" ")[2] == en.rpartition(" ")[2] == f"[guo_v_safari_park.{policy}]"
     with park.session() as session:
         assert (standing(session), history(session, who)) == ([], [])
     assert entries(park, "grant:give") == []

@@ -72,6 +72,21 @@ def test_held_shows_everything_but_the_values(run: Run, subject: str) -> None:
     run("held", "0" * 32, code=1)
 
 
+@pytest.mark.parametrize(
+    ("language", "words", "others"), [("zh", ("持有", "处理目的", "缘由"), ("held", "why", "since")),
+                                      ("en", ("held", "purpose", "why"), ("持有", "处理目的", "缘由"))],
+)  # fmt: skip
+def test_held_speaks_one_language(
+    run: Run, subject: str, home: Path, language: str, words: tuple[str, ...], others: tuple[str, ...]
+) -> None:
+    """Headings and states are all Chinese or all English."""
+    with opened(home, witnessed_by=[]) as vault:
+        vault.open("name", subject, "pass_contract", "zhang")
+    shown = run("held", subject, "--openings", DUECARE_LANGUAGE=language).stdout
+    assert all(word in shown for word in words)
+    assert not any(word in shown for word in others)
+
+
 def test_erase_writes_the_certificate(run: Run, subject: str, witness: Served, tmp_path: Path, home: Path) -> None:
     """One purpose, one certificate, verified with the two public keys; the rest stays until --all."""
     out, given = tmp_path / "certificates", {"DUECARE_WITNESSES": witnesses(witness)}

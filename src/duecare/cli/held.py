@@ -16,6 +16,14 @@ from duecare.store.home import Home
 if TYPE_CHECKING:
     from duecare.vault.records import Held, Opening
 
+_HELD = {
+    "zh": ("处理目的", "信息", "状态", "起始", "保存至或删除于", "删除编号"),
+    "en": ("purpose", "field", "state", "since", "until", "erasure"),
+}
+_OPENINGS = {
+    "zh": ("时间", "何人", "信息", "处理目的", "缘由", "同时涉及他人"),
+    "en": ("when", "who", "what", "purpose", "why", "at once with"),
+}
 _STATES = {"held": ("持有", "held"), "kept": ("依法留存", "legal hold"), "erased": ("已删除", "erased")}
 
 
@@ -52,10 +60,11 @@ def held(
 
 
 def _print(found: list[Held], openings: list[Opening], *, zh: bool) -> None:
+    language = "zh" if zh else "en"
     if not found:
         say("Nothing was ever held of them." if not zh else "从未持有此人的个人信息。")
         return
-    rows = table("purpose", "field", "state", "since", "until", "erasure")
+    rows = table(*_HELD[language])
     for each in found:
         until = moment(each.erased_at) if each.erased_at else str(each.until or "")
         state = _STATES[each.state][0 if zh else 1]
@@ -63,9 +72,9 @@ def _print(found: list[Held], openings: list[Opening], *, zh: bool) -> None:
     console.print(rows)
     if openings:
         say()
-        shown = table("when", "who", "what", "purpose", "why", "at once with")
+        shown = table(*_OPENINGS[language])
         for one in openings:
             others = str(one.subjects - 1) if one.subjects > 1 else ""
-            fields = ", ".join(one.fields)
+            fields = ("、" if zh else ", ").join(one.fields)
             shown.add_row(moment(one.at), plain(one.by), plain(fields), plain(one.purpose), plain(one.why), others)
         console.print(shown)

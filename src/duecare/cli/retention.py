@@ -29,6 +29,11 @@ REASONS = {
 }
 """Why something is erased, in words."""
 
+_DUE = {
+    "zh": ("处理目的", "个人", "缘由", "事件", "保存至", ""),
+    "en": ("purpose", "subject", "why", "event", "kept until", ""),
+}
+
 ByOption = Annotated[str, typer.Option("--by", help="Who orders it; it is kept.")]
 
 
@@ -126,9 +131,9 @@ def lift(
 
 def _print(found: list[Due], holds: list[Hold], at: datetime, *, zh: bool) -> None:
     if not found:
-        say(f"Nothing is due at {moment(at)}.")
+        say(f"{moment(at)} 没有到期应删除的信息。" if zh else f"Nothing is due at {moment(at)}.")
     else:
-        rows = table("purpose", "subject", "why", "event", "kept until", "")
+        rows = table(*_DUE["zh" if zh else "en"])
         for each in found:
             why = REASONS[each.reason][0 if zh else 1]
             event = f"{plain(each.event)} {each.on}" if each.on else ""

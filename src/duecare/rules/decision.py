@@ -55,8 +55,10 @@ class Decision:
         """One sentence for each reason."""
         return tuple(reason.sentence(language) for reason in self.reasons)
 
-    def require(self, language: str = "zh") -> None:
-        """Raise ``Forbidden`` with the sentences unless allowed."""
+    def require(self, language: str | None = None) -> None:
+        """Raise ``Forbidden`` unless allowed, with the sentences in ``language``; in both where none is named."""
         if not self.allowed:
             named = ", ".join(reason.id for reason in self.reasons)
-            raise Forbidden(f"The rules do not allow this ({named}).", reasons=self.sentences(language))
+            languages = (language,) if language else ("zh", "en")
+            said = tuple(reason.sentence(each) for reason in self.reasons for each in languages)
+            raise Forbidden(f"The rules do not allow this ({named}).", reasons=said)
