@@ -20,7 +20,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import ColumnElement, case, exists, func, select, true
 from sqlalchemy.orm import Session, aliased
 
-from duecare.clock import BEIJING, utc
+from duecare.clock import BEIJING, SystemClock, utc
 from duecare.consent import grants
 from duecare.consent import subjects as people
 from duecare.consent.grants import EndKind
@@ -135,9 +135,9 @@ def scheduled(vault: Vault, every: int = EVERY_SECONDS) -> BackgroundScheduler:
     Shut it down before the vault is closed.
     """
     scheduler = BackgroundScheduler(timezone="UTC")
-    scheduler.add_job(
-        run, "interval", [vault], seconds=every, next_run_time=datetime.now(BEIJING), coalesce=True, max_instances=1
-    )
+    # It waits by the machine's clock, whatever the vault's says; each run asks the vault's what is due.
+    first = SystemClock().now()
+    scheduler.add_job(run, "interval", [vault], seconds=every, next_run_time=first, coalesce=True, max_instances=1)
     scheduler.start()
     return scheduler
 
