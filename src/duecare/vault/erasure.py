@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -90,14 +90,18 @@ class Finished:
     witness: str = ""
 
 
-def withdraw(vault: Vault, subject: str, purpose: str, *, how: str, screen: str) -> Outcome:
+def withdraw(
+    vault: Vault, subject: str, purpose: str, *, how: str, screen: str, along: Callable[[Session], None] | None = None
+) -> Outcome:
     """The person takes their grant back, and what is held for it is erased. Call it outside of any transaction.
 
-    The end of the grant and the beginning of the erasure are one transaction. Raises ``UseError`` where they never
-    agreed to it. Withdrawn already, what is left is erased.
+    The end of the grant, the beginning of the erasure and what the caller does ``along`` with it are one transaction.
+    Raises ``UseError`` where they never agreed to it. Withdrawn already, what is left is erased.
     """
     at = vault.clock.now()
     with vault.database.session() as session:
+        if along is not None:
+            along(session)
         stood = grants.standing(session, subject, purpose)
         ended = grants.withdraw(session, subject, purpose, how=how, screen=screen, at=at)
         kind = ended.end.kind if ended.end else EndKind.WITHDRAWAL
@@ -106,16 +110,25 @@ def withdraw(vault: Vault, subject: str, purpose: str, *, how: str, screen: str)
 
 
 def erase(
-    vault: Vault, subject: str, purposes: Sequence[str] | None = None, reason: str = "request", *, note: str = ""
+    vault: Vault,
+    subject: str,
+    purposes: Sequence[str] | None = None,
+    reason: str = "request",
+    *,
+    note: str = "",
+    along: Callable[[Session], None] | None = None,
 ) -> Outcome:
     """Erase what is held of a subject for ``purposes`` (none: for all), because of ``reason``, one of ``REASONS``.
 
-    Grants that stand are ended. Call it outside of any transaction. Raises ``UnknownName``, ``UseError``.
+    Grants that stand are ended, in one transaction with the beginning of the erasure and what the caller does ``along``
+    with it. Call it outside of any transaction. Raises ``UnknownName``, ``UseError``.
     """
     if reason not in REASONS:
         raise UnknownName("reason to erase", reason, list(REASONS))
     at, begun, kept = vault.clock.now(), list[str | None](), list[str]()
     with vault.database.session() as session:
+        if along is not None:
+            along(session)
         names = _purposes_of(session, subject) if purposes is None else list(purposes)
         for name in names:
             stood = grants.standing(session, subject, name)
@@ -126,14 +139,17 @@ def erase(
     return _finished(vault, begun, kept)
 
 
-def end_purpose(vault: Vault, purpose: str, *, note: str) -> int:
+def end_purpose(vault: Vault, purpose: str, *, note: str, along: Callable[[Session], None] | None = None) -> int:
     """The purpose is gone, for everyone: end its grants and erase what is held for it, as one set.
 
-    Returns of how many subjects something was erased. Their certificates are made when they are asked for. Call it
-    outside of any transaction. Raises ``UnknownName``, ``BadInput`` without a ``note``.
+    What the caller does ``along`` with it is in the same transaction. Returns of how many subjects something was
+    erased. Their certificates are made when they are asked for. Call it outside of any transaction. Raises
+    ``UnknownName``, ``BadInput`` without a ``note``.
     """
     at = vault.clock.now()
     with vault.database.session() as session:
+        if along is not None:
+            along(session)
         grants.end_all(session, purpose, EndKind.PURPOSE_ENDED, reason=note, at=at)
         act, _ = begin(vault, session, purpose, None, "purpose_ended", note=note, at=at)
     if act is None:

@@ -157,6 +157,23 @@ def test_a_ticket_opens_once(park: Park, gate: Gate) -> None:
     assert why(gate.enter(Presentation(ticket.cards[0].card))) == ["gate.used"]
 
 
+def test_a_ticket_opens_one_of_two_gates_at_once(park: Park, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second gate asks after the first was judged and before its entry is recorded: one opens, the other says why."""
+    ticket = sales.sell(park, "single_ticket", screen="counter", actor="clerk").cards[0]
+    question = Presentation(ticket.card).question(park.now())
+    draw, west = secrets.token_hex, list[Answer]()
+
+    def between(size: int) -> str:
+        monkeypatch.setattr(entries.secrets, "token_hex", draw)
+        west.append(entries.enter(park, "west", question, "w" * 16))
+        return draw(size)
+
+    monkeypatch.setattr(entries.secrets, "token_hex", between)
+    east = entries.enter(park, "east", question, "e" * 16)
+    assert (west[0].open, east.open, why(east)) == (True, False, ["gate.used"])
+    assert visits(park) == 1
+
+
 def test_a_pass_is_no_ticket(gate: Gate, sold: Sold) -> None:
     """A pass alone, with nothing to show whose it is, opens nothing."""
     answer = gate.enter(Presentation(sold.cards[1].card))

@@ -17,13 +17,14 @@ from duecare.evidence.certificate import verify_certificate
 from duecare.evidence.check import all_hold
 from duecare.store.database import Base
 from duecare.store.home import Home
-from duecare.systems.passes import changes, enrolment, entries, holders, sales, truth
+from duecare.systems.passes import changes, enrolment, entries, holders, offers, sales, truth
 from duecare.systems.passes.device import Presentation
 from duecare.systems.passes.models import Card, Holder
 from duecare.systems.passes.park import Park
 from duecare.systems.passes.places import places
+from duecare.systems.passes.products import PASS_FOR_TWO
 from duecare.systems.passes.sales import Buyer, Sold
-from duecare.vault import retention
+from duecare.vault import erasure, retention
 
 from ...evidence.witnessing import Served
 from .people import FACES, FINGERS, HE, SHE, finger
@@ -126,6 +127,39 @@ def test_a_copy_of_ones_own(park: Park, his: str) -> None:
     data = json.loads(truth.copy(park, his))["data"]
     assert data["pass_contract"]["name"] == HE.name
     assert set(data) == {"pass_contract", "card_entry", "pass_photo", "fingerprint_entry"}
+
+
+@pytest.mark.parametrize("right", ["withdraw", "erase", "end"])
+def test_a_right_that_was_interrupted_is_finished(
+    park: Park, his: str, right: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed once anything has committed, the rest follows at the next start: the pass, the way in, who is told."""
+    rights = {
+        "withdraw": lambda: truth.withdraw(park, his, "fingerprint_entry", how="click", screen="page"),
+        "erase": lambda: truth.erase(park, his, ends_pass=True, how="click", screen="page"),
+        "end": lambda: changes.end_method(park, "card_fingerprint", note="stopped"),
+    }
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(erasure, "complete", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rights[right]()
+    erasure.finish(park.vault)
+    page = truth.truth(park, his)
+    states = {each["purpose"]: each["state"] for each in page["held"]}
+    assert states["fingerprint_entry"] == "erased"
+    if right == "withdraw":
+        assert page["pass"]["agreed_way"]["name"] == "card_id_card"
+    elif right == "erase":
+        assert page["pass"] is None or page["pass"]["ended_on"] is not None
+        assert set(states.values()) == {"erased"}
+    else:
+        assert any("停用" in each["zh"] for each in page["messages"])
+        with park.home.database.session() as session:
+            assert "card_fingerprint" not in [each.method for each in offers.standing(session, PASS_FOR_TWO)]
 
 
 def test_the_contract_is_not_withdrawn_by_a_click(park: Park, his: str) -> None:

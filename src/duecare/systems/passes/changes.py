@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from duecare.consent import notices, subjects
+from duecare.consent import notices
 from duecare.consent import purposes as declared
 from duecare.consent.differences import Difference
 from duecare.consent.notices import Controller, Notice
 from duecare.errors import BadInput, UseError
-from duecare.evidence.outbox import record
-from duecare.systems.passes import holders, messages, offers
+from duecare.systems.passes import enrolment, holders, messages, offers
 from duecare.systems.passes.messages import Text
 from duecare.systems.passes.methods import CARD_ID_CARD, TICKET, method
 from duecare.systems.passes.models import Holder
@@ -101,9 +100,7 @@ def answer(park: Park, subject: str, number: int, *, accepted: bool, how: str, s
         notices.answer(session, subject, NOTICE, number, accepted, how, screen, at)
         promised = entry_methods(notices.version(session, NOTICE, number).notice)
         if accepted and held.holder.method not in promised:
-            before, held.holder.method = held.holder.method, CARD_ID_CARD.name
-            body = {"holder": subjects.commitment(session, subject), "from": before, "to": CARD_ID_CARD.name}
-            record(session, "pass:method", f"pass:{held.sold.id}", body, at)
+            enrolment.agree(session, held, CARD_ID_CARD.name, by="holder", at=at)
 
 
 def answers(session: Session, number: int) -> Answers:
@@ -124,17 +121,19 @@ def end_method(park: Park, name: str, *, note: str) -> Ended:
     ended = method(name)
     if not ended.biometric:
         raise BadInput(f"{name} does not end: it is the way that is open to everyone.", hint="End a biometric one.")
-    at = park.now()
-    with park.home.database.session() as session:
+    at, told = park.now(), 0
+
+    def along(session: Session) -> None:
+        nonlocal told
         ways = [way.method for way in offers.standing(session, PASS_FOR_TWO)]
         if name in ways:
             offers.open_sale(session, park.engine, PASS_FOR_TWO, [each for each in ways if each != name], at)
         holding = select(Holder.subject).where(Holder.method == name, Holder.left_on.is_(None))
-        readers = [each for each in session.scalars(holding) if each is not None]
-    # Erased first, told afterwards: nobody is told of an erasure that the rules then refused.
-    erased = erasure.end_purpose(park.vault, ended.purpose, note=note)
-    with park.home.database.session() as session:
-        told = messages.queue(session, readers, _over(name), at)
+        told = messages.queue(
+            session, list(session.scalars(holding.where(Holder.subject.is_not(None)))), _over(name), at
+        )
+
+    erased = erasure.end_purpose(park.vault, ended.purpose, note=note, along=along)
     return Ended(erased, told)
 
 

@@ -6,10 +6,15 @@ serves; a photo becomes no template.
 
 from __future__ import annotations
 
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
 from duecare.consent import grants, notices, subjects
 from duecare.errors import BadInput, UseError
 from duecare.evidence.outbox import record
 from duecare.systems.passes import holders, matching, offers
+from duecare.systems.passes.holders import Held
 from duecare.systems.passes.matching import Template
 from duecare.systems.passes.methods import CARD_ID_CARD, method
 from duecare.systems.passes.park import Park
@@ -63,16 +68,11 @@ def enrol(
             screen=screen, at=at,
         )  # fmt: skip
         park.vault.seal(session, subject, {chosen.field: template}, [chosen.purpose], actor)
-        before, held.holder.method = held.holder.method, way
-        body = {"holder": subjects.commitment(session, subject), "from": before, "to": way, "by": actor}
-        record(session, "pass:method", f"pass:{held.sold.id}", body, at)
+        agree(session, held, way, by=actor, at=at)
 
 
-def leave_biometrics(park: Park, subject: str, *, actor: str) -> None:
-    """The holder enters with card and ID card from now on. What they agreed to before is withdrawn elsewhere."""
-    at = park.now()
-    with park.home.database.session() as session:
-        held = holders.by_subject(session, subject)
-        before, held.holder.method = held.holder.method, CARD_ID_CARD.name
-        body = {"holder": subjects.commitment(session, subject), "from": before, "to": CARD_ID_CARD.name, "by": actor}
-        record(session, "pass:method", f"pass:{held.sold.id}", body, at)
+def agree(session: Session, held: Held, way: str, *, by: str, at: datetime) -> None:
+    """Note, in the caller's transaction, that this is the way in agreed with a holder from now on."""
+    before, held.holder.method = held.holder.method, way
+    body = {"holder": subjects.commitment(session, str(held.holder.subject)), "from": before, "to": way, "by": by}
+    record(session, "pass:method", f"pass:{held.sold.id}", body, at)

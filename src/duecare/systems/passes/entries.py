@@ -13,7 +13,7 @@ import hmac
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -31,7 +31,7 @@ from duecare.systems.passes import holders, matching, offers
 from duecare.systems.passes.holders import Held
 from duecare.systems.passes.matching import Template
 from duecare.systems.passes.methods import CARD_ID_CARD, TICKET, Method
-from duecare.systems.passes.models import Conflict, ConflictKind, GateAnswer, Visit
+from duecare.systems.passes.models import Conflict, ConflictKind, GateAnswer, Holder, Visit
 from duecare.systems.passes.park import Park, day_of
 from duecare.systems.passes.purposes import NOTICE, entry_methods
 from duecare.systems.passes.wire import WORDS, Answer, Question, Record, Word, words
@@ -68,6 +68,9 @@ def enter(park: Park, gate: str, question: Question, key: str) -> Answer:
     answer = Answer(secrets.token_hex(16), opened, question.method.name, said, ways)
     try:
         with park.home.database.session() as session:
+            if opened and _used_meanwhile(session, case):
+                opened, said = _no("gate.used")
+                answer = replace(answer, open=opened, words=said)
             _record(session, park, gate, question, key, fingerprint, case, answer)
     except IntegrityError:
         # The same question came twice at once, and the other was faster.
@@ -150,6 +153,15 @@ def _ticket(session: Session, held: Held, question: Question) -> tuple[bool, tup
         return _no("gate.not_offered")
     used = select(exists().where(Visit.holder_id == held.holder.id))
     return _no("gate.used") if session.scalar(used) else (True, (WORDS["gate.ticket"],))
+
+
+def _used_meanwhile(session: Session, case: _Case) -> bool:
+    """Whether a ticket was used at another gate since it was judged. Of two gates at once the second waits here."""
+    if case.held is None or case.held.holder.subject is not None:
+        return False
+    ticket = case.held.holder.id
+    session.execute(select(Holder.id).where(Holder.id == ticket).with_for_update())
+    return bool(session.scalar(select(exists().where(Visit.holder_id == ticket))))
 
 
 def _exists(session: Session, held: Held, method: Method) -> bool:

@@ -73,12 +73,13 @@ def withdraw(park: Park, subject: str, purpose: str, *, how: str, screen: str) -
             f"{purpose} does not rest on a consent: it is the contract of the pass.",
             hint="To end the pass and have everything erased, ask for erasure.",
         )
-    done = erasure.withdraw(park.vault, subject, purpose, how=how, screen=screen)
-    with park.home.database.session() as session:
-        rested = METHODS[holders.by_subject(session, subject).holder.method].purpose == purpose
-    if rested:
-        enrolment.leave_biometrics(park, subject, actor=f"holder, {screen}")
-    return done
+
+    def along(session: Session) -> None:
+        held = holders.by_subject(session, subject)
+        if METHODS[held.holder.method].purpose == purpose:
+            enrolment.agree(session, held, CARD_ID_CARD.name, by=f"holder, {screen}", at=park.now())
+
+    return erasure.withdraw(park.vault, subject, purpose, how=how, screen=screen, along=along)
 
 
 def erase(park: Park, subject: str, *, ends_pass: bool, how: str, screen: str) -> Outcome:
@@ -87,10 +88,10 @@ def erase(park: Park, subject: str, *, ends_pass: bool, how: str, screen: str) -
     Call it outside of any transaction. Raises ``UseError`` where it does not.
     """
     at = park.now()
-    with park.home.database.session() as session:
+
+    def along(session: Session) -> None:
         held = holders.by_subject(session, subject)
-        valid = not held.fault(day_of(at))
-        if valid and not ends_pass:
+        if not ends_pass and not held.fault(day_of(at)):
             raise UseError(
                 "The pass is valid, and ends when everything is erased.", hint="Say that it may end (ends_pass)."
             )
@@ -98,7 +99,8 @@ def erase(park: Park, subject: str, *, ends_pass: bool, how: str, screen: str) -
             held.holder.left_on = day_of(at)
         body = {"holder": subjects.commitment(session, subject), "how": how, "screen": screen}
         record(session, "pass:end", f"pass:{held.sold.id}", body, at)
-    return erasure.erase(park.vault, subject, note=f"{how}, {screen}")
+
+    return erasure.erase(park.vault, subject, note=f"{how}, {screen}", along=along)
 
 
 def certificate(park: Park, subject: str, name: str) -> bytes:
