@@ -129,7 +129,8 @@ def spark() -> Iterator[Run]:
 def expected(tables: Tables, coverage: Coverage) -> list[dict[str, Any]]:
     """What a plain reading finds."""
     rows = {row[:2]: row for row in tables["rows"]}
-    reads = {entity: at for entity, at, _ in tables["reads"]}
+    reads = {entity: at for entity, at, *_ in tables["reads"]}
+    news_from = tables["reads"][0][3]
     held = {row[:2]: row[2] for row in tables["held"] if coverage is not Coverage.LISTED or row[0] in reads}
     found = []
     for place in sorted(rows if coverage is Coverage.ADDITIONS else {*rows, *held}):
@@ -147,11 +148,13 @@ def expected(tables: Tables, coverage: Coverage) -> list[dict[str, Any]]:
         if coverage is Coverage.ADDITIONS:
             same = same or (after, after_on) in [v[2:4] for v in versions]
         known = (entity,) in tables["seen"]
+        old = after_on < news_from if after_on else not_before is None
         kind = (
             None if same
             else "correction" if correction
             else "lapse" if becomes is None
-            else "event" if was is not None or coverage is Coverage.ADDITIONS
+            else "event" if was is not None
+            else ("first_observation" if old else "event") if coverage is Coverage.ADDITIONS
             else "first_observation" if not_before is None or (coverage is Coverage.WHOLE and not known)
             else "event"
         )  # fmt: skip
@@ -193,6 +196,7 @@ def histories(draw: st.DrawFn) -> tuple[Tables, Coverage]:
     covered = draw(st.sets(st.sampled_from(_ENTITIES), min_size=1)) if listed else {WHOLE}
     read_before = draw(st.sets(st.sampled_from(_ENTITIES))) if listed else ({WHOLE} if past else set())
     others = draw(st.sets(st.sampled_from(_ENTITIES)))
+    news_from = draw(st.sampled_from([date(2020, 5, 5), date(2020, 5, 6)]))
     return {
         "rows": [
             (*place, on, correction, text, mark(text, on, 0))
@@ -202,7 +206,7 @@ def histories(draw: st.DrawFn) -> tuple[Tables, Coverage]:
         "held": [(*place, mark(*value, spoilt)) for place, value in held.items()],
         "versions": versions,
         "earlier": [(entity, DAY[number]) for entity in sorted(read_before) for number in range(len(past) or 1)],
-        "reads": [(entity, DAY[9], "snapshot") for entity in sorted(covered)],
+        "reads": [(entity, DAY[9], "snapshot", news_from) for entity in sorted(covered)],
         "seen": [(version[0],) for version in versions] + [(entity,) for entity in sorted(others)],
     }, coverage
 

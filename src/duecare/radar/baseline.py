@@ -28,6 +28,9 @@ PRIOR_RATE = 0.02
 RARE_PRIOR_RATE = 0.0005
 """The same for a sensitive section: few companies are wound up or punished on one day."""
 
+FEED_PRIOR_RATE = 1.0
+"""The same for a feed, which names an entity because there is something new of it."""
+
 PRIOR_SPREAD = 1.0
 """Spread (variance beyond Poisson, as a share of the squared mean) before history says otherwise."""
 
@@ -74,16 +77,22 @@ class Baseline:
         return self.tail < least
 
 
-def assess(history: Sequence[Counted], observed: int, exposure: int, *, rare: bool = False) -> Baseline:
+def assess(
+    history: Sequence[Counted], observed: int, exposure: int, *, rare: bool = False, feed: bool = False
+) -> Baseline:
     """Compare ``observed`` changes among ``exposure`` entities read with ``history`` (oldest first).
 
-    ``rare``: the section is sensitive, so that less is expected of it where history is short. Only a rise is measured;
-    a fall is the business of the floor on what a read must cover.
+    ``rare``: the section is sensitive, so that less is expected of it where history is short. ``feed``: entities are
+    named because of their changes, so that a wave would be its own yardstick: every batch counts as one of the usual
+    size. Only a rise is measured; a fall is the business of the floor on what a read must cover.
     """
     recent = [item if item.exposure > 0 else Counted(item.changes, 1) for item in history[-HISTORY:]]
     exposure = max(exposure, 1)
+    if feed and recent:
+        exposure = max(1, round(median(item.exposure for item in recent)))
+        recent = [Counted(item.changes, exposure) for item in recent]
     rate, spread = _fit(recent)
-    prior = RARE_PRIOR_RATE if rare else PRIOR_RATE
+    prior = FEED_PRIOR_RATE if feed else RARE_PRIOR_RATE if rare else PRIOR_RATE
     lacking = max(0.0, 1 - len(recent) / ENOUGH)
     expected = exposure * ((1 - lacking) * rate + lacking * max(prior, rate)) + ALLOWANCE
     return Baseline(

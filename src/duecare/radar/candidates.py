@@ -22,11 +22,13 @@ from duecare.clock import BEIJING
 from duecare.errors import UnknownName
 from duecare.radar.judgement import Situation, Verdict
 from duecare.radar.models import Screening
+from duecare.registers.adapter import Coverage
 from duecare.registers.catalogue import adapter_for
 from duecare.registers.changes import batch_changes
 from duecare.registers.company import names
 from duecare.registers.models import Batch, Dispute
 from duecare.registers.sections import CATALOGUE, RiskLevel, Section
+from duecare.registers.tables import Tables
 from duecare.store.home import Home
 
 Progress = Callable[[int, int], None]
@@ -99,6 +101,13 @@ class Candidates:
             Group(number, section, Situation(kind, moved, sensitive, late, dated, disputed), changes)
             for number, (section, kind, moved, sensitive, late, dated, disputed, changes) in enumerate(rows)
         ]
+
+    def feed(self, session: Session) -> bool:
+        """Whether the batch is of a feed: it names companies because there is something new of them."""
+        reads = Tables(self.home, self.batch.source, session).scan("reads")
+        query = f"SELECT count(*) FROM {reads} WHERE batch = ? AND coverage = ?"
+        ((count,),) = self._engine.execute(query, [self.batch.id, Coverage.ADDITIONS.value]).fetchall()
+        return bool(count)
 
     def names(self, placed: Sequence[Placed]) -> dict[str, str]:
         """The names of the companies whose changes are in ``placed``."""

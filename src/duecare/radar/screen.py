@@ -28,7 +28,6 @@ from duecare.radar.judgement import Judge, Verdict
 from duecare.radar.models import Hold, ScreeningSummary
 from duecare.registers.batches import find
 from duecare.registers.models import Batch, BatchCount
-from duecare.registers.sections import Section
 from duecare.rules.engine import Engine
 from duecare.store.home import Home
 
@@ -105,7 +104,7 @@ def pending(
 def _sort(home: Home, batch: Batch, candidates: Candidates, judge: Judge, progress: Progress) -> Outcome:
     groups = candidates.groups()
     with home.database.session() as session:
-        lines = _baselines(session, batch, groups, candidates.sections)
+        lines = _baselines(session, batch, groups, candidates)
     out = {name for name, (line, _) in lines.items() if line.out_of_line(home.settings.baseline_tail)}
     placed = _judge(groups, out, judge)
     told = [item for item in placed if item.verdict.state != "refused"]
@@ -142,7 +141,7 @@ def _judge(groups: Sequence[Group], out: set[tuple[str, str]], judge: Judge) -> 
 
 
 def _baselines(
-    session: Session, batch: Batch, groups: Sequence[Group], sections: Mapping[str, Section]
+    session: Session, batch: Batch, groups: Sequence[Group], candidates: Candidates
 ) -> dict[tuple[str, str], tuple[Baseline, list[Counted]]]:
     """The baseline of each section and kind of the batch, and the history behind it.
 
@@ -164,10 +163,12 @@ def _baselines(
             widest[section] = max(number, widest.get(section, 0))
     reads = batch.counts.get("reads") or widest
     histories = _histories(session, earlier[1:], list(observed))
+    sections, feed = candidates.sections, candidates.feed(session)
     made = {}
     for (section, kind), number in observed.items():
         history, rare = histories[section, kind], section in sections and sections[section].sensitive
-        made[section, kind] = assess(history, number, _exposure(reads, section), rare=rare), history
+        line = assess(history, number, _exposure(reads, section), rare=rare, feed=feed)
+        made[section, kind] = line, history
     return made
 
 

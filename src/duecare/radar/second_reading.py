@@ -1,7 +1,7 @@
 """Second reading: how a fact is verified where the source publishes lists and no page can be fetched.
 
 A newer list of the same source that still says it, or another source that says the same, verifies it. Until one of them
-has come in, nothing can be said.
+has come in, nothing can be said. A feed tells each thing once: that it tells other things later confirms nothing.
 
 The rule of this module: a list does not confirm itself; only something read from other bytes does.
 """
@@ -48,7 +48,8 @@ def _later_read(home: Home, tables: Tables, row: Screening, seq: int) -> tuple[s
         .execute(
             f"""SELECT batch, snapshot FROM {tables.scan("reads")}
             WHERE section = ? AND entity IN (?, '{WHOLE}') AND state IN ('read', 'empty') AND seq > ?
-              AND observed_at > ? AND snapshot IS DISTINCT FROM ? ORDER BY observed_at DESC, seq DESC LIMIT 1""",
+              AND coverage <> 'additions' AND observed_at > ? AND snapshot IS DISTINCT FROM ?
+            ORDER BY observed_at DESC, seq DESC LIMIT 1""",
             [row.section, row.entity, seq, row.not_after, row.snapshot],
         )
         .fetchone()

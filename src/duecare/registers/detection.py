@@ -15,7 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
+from math import ceil
 from pathlib import Path
 
 import ibis
@@ -36,7 +38,7 @@ SCHEMAS: dict[str, dict[str, str | dt.DataType]] = {
     "held": {**_ROW, "hash": "int64"},
     "versions": {**_ROW, "value": "string", "effective_on": "date", "first_observed": "timestamp('UTC')"},
     "earlier": _READ,
-    "reads": {**_READ, "snapshot": "string"},
+    "reads": {**_READ, "snapshot": "string", "news_from": "date"},
 }
 """The tables of ``Inputs``."""
 
@@ -47,7 +49,7 @@ class Inputs:
 
     ``rows``: what was read (``fields`` is a struct of texts). ``held``: what is shown now. ``versions``: the section's
     facts. ``earlier``: the reads before this one, ``reads``: this one, by entity or ``*``; those that found out what
-    the section says, were it nothing.
+    the section says, were it nothing. ``news_from``: what a feed dates before this day is no news.
     """
 
     rows: ir.Table
@@ -93,8 +95,8 @@ def differences(rows: ir.Table, held: ir.Table, *, absence_counts: bool) -> ir.T
 
 def compared(given: Inputs, coverage: Coverage, say: Say) -> ir.Table:
     """Every row that differs by hash: ``entity, key, coverage, was, becomes, before, before_on, after, after_on``, its
-    window ``not_before, observed_at``, the ``snapshot`` it was read in, ``correction``, and ``same`` where it says
-    nothing new.
+    window ``not_before, observed_at``, the ``snapshot`` it was read in, ``correction``, ``same`` where it says nothing
+    new, and ``old`` where a feed dates it to a time before we listened.
 
     An engine that hashes differently after an upgrade makes rows differ that do not: values decide.
     """
@@ -113,6 +115,8 @@ def compared(given: Inputs, coverage: Coverage, say: Say) -> ir.Table:
         after_on=rows.effective_on,
         correction=ibis.coalesce(rows.correction, ibis.literal(False)),
         same=same | repeated,
+        old=(coverage is Coverage.ADDITIONS)
+        & ibis.coalesce(rows.effective_on < rows.news_from, rows.not_before.isnull()),
         coverage=ibis.literal(coverage.value),
     )
 
@@ -132,7 +136,9 @@ def with_kinds(rows: ir.Table, known: ir.Table) -> ir.Table:
         (rows.same, ibis.null("string")),
         (rows.correction, "correction"),
         (rows.becomes.isnull(), "lapse"),
-        (rows.was.notnull() | (rows.coverage == Coverage.ADDITIONS.value), "event"),
+        (rows.was.notnull(), "event"),
+        (rows.old, "first_observation"),
+        (rows.coverage == Coverage.ADDITIONS.value, "event"),
         (rows.not_before.isnull() | newcomer, "first_observation"),
         else_="event",
     )
@@ -144,10 +150,12 @@ def _with_times(differing: ir.Table, given: Inputs, coverage: Coverage) -> ir.Ta
     if coverage is Coverage.LISTED:
         earlier = given.earlier.semi_join(differing, "entity").group_by("entity")
         last = earlier.aggregate(not_before=given.earlier.observed_at.max())
-        times = given.reads.left_join(last, "entity").select("entity", "observed_at", "snapshot", "not_before")
+        times = given.reads.left_join(last, "entity").select(
+            "entity", "observed_at", "snapshot", "news_from", "not_before"
+        )
         return differing.inner_join(times, "entity")
     whole = given.earlier.filter(given.earlier.entity == WHOLE)
-    times = given.reads.select("observed_at", "snapshot").cross_join(
+    times = given.reads.select("observed_at", "snapshot", "news_from").cross_join(
         whole.aggregate(not_before=whole.observed_at.max())
     )
     return differing.cross_join(times)
@@ -200,14 +208,17 @@ class Detected:
         return f"(SELECT * FROM {self.rows} WHERE section = '{item.section.name}')"
 
 
-def detect(home: Home, tables: Tables, stage: Stage) -> Detected:
+def detect(home: Home, tables: Tables, stage: Stage, fresh_for: timedelta) -> Detected:
     """Compare ``stage`` with what is held. Written for memory: one section is compared at a time, and what differs goes
-    to a draft on disk, for after a first read that is everything."""
+    to a draft on disk, for after a first read that is everything.
+
+    ``fresh_for`` is that of the source: what a feed dates so long before it was last read is no news (``news_from``).
+    """
     run = home.lake.connection.execute
     drafts: dict[str, Path] = {}
     for item in sorted(stage.sections, key=lambda each: each.section.name):
         name = item.section.name
-        _lay_out(home, tables, stage, name)
+        _lay_out(home, tables, stage, name, fresh_for)
         query = _compared_sql(item.coverage)
         draft = home.lake.draft(f"SELECT '{name}' AS section, * FROM ({query}) ORDER BY entity, key")
         if draft:
@@ -222,15 +233,24 @@ def detect(home: Home, tables: Tables, stage: Stage) -> Detected:
     return Detected(tuple(item for item in stage.sections if item.section.name in drafts), "work.detected")
 
 
-def _lay_out(home: Home, tables: Tables, stage: Stage, name: str) -> None:
+def news_from(last_read: str, fresh_for: timedelta) -> str:
+    """SQL of the day from which on what a feed dates is news. It was read last at ``last_read`` (SQL of a moment), and
+    a notice may take as long to come in as its source may be old: a wider file than usual brings old notices, not news.
+    """
+    return f"timezone('UTC', {last_read})::date - {ceil(fresh_for / timedelta(days=1))}"
+
+
+def _lay_out(home: Home, tables: Tables, stage: Stage, name: str, fresh_for: timedelta) -> None:
     """Give the tables of ``Inputs`` for one section, as views."""
     (view,) = (item.view for item in stage.sections if item.section.name == name)
+    last_read = f"(SELECT max(observed_at) FROM work.earlier WHERE entity = '{WHOLE}')"
     queries = {
         "rows": f"SELECT * FROM {view}",
         "held": f"FROM {shown(tables, name)}",
         "versions": f"SELECT * FROM {tables.scan('facts', name)} WHERE section = '{name}'",
         "earlier": f"SELECT * FROM {tables.scan('reads')} WHERE section = '{name}' AND {READABLE}",
-        "reads": f"SELECT * FROM {stage.reads} WHERE section = '{name}' AND {READABLE}",
+        "reads": f"""SELECT *, {news_from(f"coalesce({last_read}, observed_at)", fresh_for)} AS news_from
+            FROM {stage.reads} WHERE section = '{name}' AND {READABLE}""",
     }
     for table, query in queries.items():
         home.lake.connection.execute(f"CREATE OR REPLACE VIEW work.{table} AS {query}")

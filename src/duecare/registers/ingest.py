@@ -216,7 +216,7 @@ def _commit(
         fold.insert(home, tables, made, arrival.id, adapter.version)
         changed = "work.final_changes"
     else:
-        found = detect(home, tables, made)
+        found = detect(home, tables, made, adapter.source.fresh_for)
         _write_in_order(home, tables, made, arrival, found)
         changed = found.rows
     if made.pages:
