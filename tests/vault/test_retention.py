@@ -117,6 +117,24 @@ def test_a_grant_that_ended_elsewhere_is_erased_by_the_run(vault: Vault) -> None
     assert done.reason == "withdrawal"
 
 
+def test_a_pass_that_is_renewed_during_a_run_loses_nothing(vault: Vault) -> None:
+    """What is due is looked at again when its turn comes: a long run does not erase by a list that is out of date."""
+    subject = holder(vault)
+    expires(vault, subject, EXPIRED)
+    move(vault, beijing(date(2020, 8, 1)))
+
+    def renew(done: int, of: int) -> None:
+        if done == 1:
+            assert of == 2
+            expires(vault, subject, date(2021, 4, 26))
+
+    assert retention.run(vault, renew).erased == 1
+    with vault.database.session() as session:
+        assert [each.purpose for each in erasure.erasures(session, subject)] == ["fingerprint_entry"]
+        assert {each.purpose for each in grants.standing(session, subject)} == {"news", "pass_contract"}
+    assert vault.open("phone", subject, "news", "service:news") == BASIC["phone"]
+
+
 def test_a_legal_hold_keeps_and_is_evidence(vault: Vault) -> None:
     """What is held is neither erased nor used; when the hold is lifted, it goes with the next run."""
     subject, other = holder(vault), holder(vault)

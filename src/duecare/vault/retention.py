@@ -28,6 +28,7 @@ from duecare.consent.models import GrantEnd, GrantRow
 from duecare.consent.purposes import Purpose, Retention
 from duecare.errors import BadInput, UnknownName
 from duecare.evidence.outbox import record, sequence
+from duecare.store.database import alone
 from duecare.vault import erasure, exports
 from duecare.vault.acts import held_sql
 from duecare.vault.entries import one_line
@@ -208,33 +209,32 @@ def expiry(session: Session, subject: str, kept: Retention) -> tuple[date, date]
     return None if on is None else (on, kept.until(on))
 
 
-def _ended(session: Session) -> list[Due]:
-    """Keys whose grant has ended and was not given anew, for which nothing was erased yet."""
+def _ended(session: Session, which: ColumnElement[bool] | None = None) -> list[Due]:
+    """Keys whose grant has ended and was not given anew, for which nothing was erased yet; all, or of ``which``."""
+    mine = aliased(GrantRow)
+    how = (
+        select(GrantEnd.kind)
+        .join(mine, mine.id == GrantEnd.grant_id)
+        .where(mine.subject == VaultKey.subject, mine.purpose == VaultKey.purpose)
+        .where(GrantEnd.kind != EndKind.SUPERSEDED)
+        .order_by(mine.id.desc())
+        .limit(1)
+    )
     rows = session.execute(
-        select(VaultKey.subject, VaultKey.purpose, _held().label("held"))
+        select(VaultKey.subject, VaultKey.purpose, _held().label("held"), how.scalar_subquery().label("how"))
         .join(GrantRow, GrantRow.id == VaultKey.grant_id)
-        .where(in_state(VaultKey, KeyState.LIVE), GrantRow.ended_at.is_not(None), ~followed())
+        .where(in_state(VaultKey, KeyState.LIVE), GrantRow.ended_at.is_not(None), ~followed(), _of(which))
     )
     return [
-        Due(row.subject, row.purpose, _how_ended(session, row.subject, row.purpose), bool(row.held)) for row in rows
+        Due(row.subject, row.purpose, reason_of(EndKind(row.how or EndKind.WITHDRAWAL)), bool(row.held)) for row in rows
     ]
 
 
-def _how_ended(session: Session, subject: str, purpose: str) -> str:
-    kind = session.scalar(
-        select(GrantEnd.kind)
-        .join(GrantRow, GrantRow.id == GrantEnd.grant_id)
-        .where(GrantRow.subject == subject, GrantRow.purpose == purpose, GrantEnd.kind != EndKind.SUPERSEDED)
-        .order_by(GrantRow.id.desc())
-        .limit(1)
-    )
-    return reason_of(EndKind(kind)) if kind else "withdrawal"
-
-
-def _expired(vault: Vault, session: Session, at: datetime) -> list[Due]:
-    """Keys whose retention is over while their grant stands."""
+def _expired(vault: Vault, session: Session, at: datetime, which: ColumnElement[bool] | None = None) -> list[Due]:
+    """Keys whose retention is over while their grant stands; all, or of ``which``."""
     today = utc(at).astimezone(BEIJING).date()
-    names = session.scalars(select(VaultKey.purpose).where(in_state(VaultKey, KeyState.LIVE)).distinct()).all()
+    live = select(VaultKey.purpose).where(in_state(VaultKey, KeyState.LIVE), _of(which))
+    names = session.scalars(live.distinct()).all()
     found = []
     for purpose in (version for name in names for version in vault.versions(session, name)):
         kept = purpose.retention
@@ -242,7 +242,7 @@ def _expired(vault: Vault, session: Session, at: datetime) -> list[Due]:
             select(VaultKey.subject, func.max(RetentionEvent.on).label("on"), func.max(_held_number()).label("held"))
             .join(GrantRow, GrantRow.id == VaultKey.grant_id)
             .join(RetentionEvent, RetentionEvent.subject == VaultKey.subject)
-            .where(VaultKey.purpose == purpose.name, in_state(VaultKey, KeyState.LIVE))
+            .where(VaultKey.purpose == purpose.name, in_state(VaultKey, KeyState.LIVE), _of(which))
             .where(GrantRow.purpose_version == purpose.number, GrantRow.ended_at.is_(None), _counts(kept.event))
             .group_by(VaultKey.subject)
             .having(func.max(RetentionEvent.on) <= _latest(kept, today))
@@ -276,6 +276,10 @@ def _latest(kept: Retention, today: date) -> date:
     return on
 
 
+def _of(which: ColumnElement[bool] | None) -> ColumnElement[bool]:
+    return true() if which is None else which
+
+
 def _held() -> ColumnElement[bool]:
     return held_sql(VaultKey.purpose, VaultKey.subject)
 
@@ -298,14 +302,22 @@ def _follow(session: Session) -> None:
 
 
 def _erase(vault: Vault, purpose: str, reason: str, members: Sequence[Due], at: datetime) -> int:
-    """End the grants that still stand and erase; one act. Those of a hold end too: they are kept, and not used."""
-    subjects = [each.subject for each in members]
+    """End the grants that still stand and erase; one act. Those of a hold end too: they are kept, and not used.
+
+    Under the lock it is looked again what is due: meanwhile a pass may have been renewed, or somebody have agreed anew.
+    """
+    which = (VaultKey.purpose == purpose) & VaultKey.subject.in_([each.subject for each in members])
     with vault.database.session() as session:
-        grants.end_all(session, purpose, END[reason], reason=_why(members[0]), at=at, subjects=subjects)
+        alone(session, f"purpose:{purpose}")
+        expired = [each.subject for each in _expired(vault, session, at, which)] if reason == "schedule" else []
+        subjects = sorted({*expired, *(each.subject for each in _ended(session, which) if each.reason == reason)})
+        if not subjects:
+            return 0
+        grants.end_all(session, purpose, END[reason], reason=_why(members[0]), at=at, subjects=expired)
         act, held = erasure.begin(vault, session, purpose, subjects, reason, at=at, note=_why(members[0]))
     if act is not None:
         erasure.complete(vault, act)
-    return len(members) - held
+    return len(subjects) - held
 
 
 def _why(each: Due) -> str:
