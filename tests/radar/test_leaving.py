@@ -12,11 +12,13 @@ import typer
 from letterbox import MailServer, mail_server
 from owed import CONTROLLER, LEXICON, LIQUIDATION, NOW, alert, open_home, passed, watcher
 from sqlalchemy import func, select
+from tests.at_once import at_once
 from tests.evidence.witnessing import Served
 from typer.testing import CliRunner
 
 from duecare.cli.watch import watch
 from duecare.clock import SetClock
+from duecare.consent import grants
 from duecare.errors import BadInput, Erased, UnknownName, UseError
 from duecare.evidence.certificate import parse_certificate, verify_certificate
 from duecare.evidence.log import Log
@@ -229,3 +231,27 @@ def test_the_command_writes_the_certificate(tmp_path: Path) -> None:
     (path,) = (tmp_path / "out").glob("*.certificate.json")
     assert json.loads(said)["certificates"] == {path.name.removesuffix(".certificate.json"): str(path)}
     assert b"alice" not in path.read_bytes()
+
+
+def test_all_members_go_while_two_workers_deliver(home: Home, vault: Vault, mails: MailServer) -> None:
+    """Nobody waits for ever or is thrown out; what was placed before somebody went is gone with them."""
+    names = [f"member-{number}" for number in range(8)]
+    for name in names:
+        watcher(home, name, ["A"], Reach("mail", f"{name}@example.org"))
+    subjects = [subject_of(home, name) for name in names]
+    for number in range(6):
+        alert(home, [passed("A", batch_id=f"batch-{number}")], at=NOW - timedelta(hours=1))
+
+    def erase() -> None:
+        with home.database.session() as session:
+            grants.end_all(session, WATCH_DELIVERY, "expired", reason="test", at=NOW, subjects=subjects[::-1])
+            act, _ = erasure.begin(vault, session, WATCH_DELIVERY, subjects[::-1], "schedule", at=NOW)
+        assert act is not None
+        erasure.complete(vault, act)
+
+    at_once(lambda: deliver(home, lexicon=LEXICON), lambda: deliver(home, lexicon=LEXICON), erase)
+    deliver(home, lexicon=LEXICON)
+    with home.database.session() as session:
+        assert session.scalar(select(func.count()).select_from(Message)) == 0
+        assert set(session.scalars(select(Delivery.state))) <= {"sent", "cancelled"}
+        assert session.scalars(select(Member.subject)).all() == [None] * len(names)

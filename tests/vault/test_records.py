@@ -13,7 +13,7 @@ from duecare.consent.notices import publish
 from duecare.errors import BadInput, Erased, EvidenceBroken, KeyLost, NeverHeld, NotGranted, UnknownName, UseError
 from duecare.evidence.commitment import opens
 from duecare.evidence.outbox import EvidenceEntry
-from duecare.vault import erasure, rotation
+from duecare.vault import erasure, retention, rotation
 from duecare.vault.records import Vault
 
 from ..consent import world
@@ -286,3 +286,22 @@ def test_a_rotation_changes_every_key_and_no_answer(vault: Vault) -> None:
     again = rotation.rotate(vault)
     assert (again.master, again.index, again.lookups) == (3, 3, 2)
     assert rotation.inventory(vault) == rotation.Inventory(3, 3, live=3, erased=0, missing=0, unused=0)
+
+
+def test_what_an_ended_grant_left_is_not_sealed_over(vault: Vault) -> None:
+    """Who agreed anew while a legal hold keeps what was there: it is said, nothing is sealed; lifted, it goes on."""
+    subject = holder(vault)
+    about = {"article": "a law", "reason": "a case", "by": "counsel", "at": AT}
+    with vault.database.session() as session:
+        hold = retention.legal_hold(session, **about, subject=subject)
+    erasure.withdraw(vault, subject, "pass_contract", how="a", screen="b")
+    with vault.database.session() as session:
+        world.agree(session, subject, "pass_contract")
+    with pytest.raises(UseError, match="still there"), vault.database.session() as session:
+        vault.seal(session, subject, BASIC, ["pass_contract"], "counter")
+    with vault.database.session() as session:
+        retention.lift(session, hold, by="counsel", reason="closed", at=AT)
+    retention.run(vault)
+    with vault.database.session() as session:
+        vault.seal(session, subject, BASIC, ["pass_contract"], "counter")
+    assert vault.open("name", subject, "pass_contract", "gate") == BASIC["name"]

@@ -307,6 +307,7 @@ def _permit(engine: Engine, purpose: Purpose, context: dict[str, bool]) -> list[
 
 
 def _end(session: Session, subject: str, purpose: str, over: End) -> Grant:
+    together(session, f"purpose:{purpose}")  # before the subject, as who gives does: or each may wait for the other
     alone(session, f"subject:{subject}")
     mine = (GrantRow.subject == subject) & (GrantRow.purpose == purpose)
     last = _grants(session, mine)[-1:]

@@ -261,6 +261,7 @@ class _Run:
                     select(ChannelAddress.id)
                     .where(ChannelAddress.id.in_([one.delivery.address_id for one in ready]))
                     .where(ChannelAddress.state == AddressState.ACTIVE.value)
+                    .order_by(ChannelAddress.id)
                     .with_for_update(read=True)
                 )
             )

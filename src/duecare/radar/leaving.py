@@ -22,6 +22,7 @@ from duecare.clock import BEIJING
 from duecare.radar.models import AddressState, ChannelAddress, Delivery, DeliveryState, Digest, Member, Message, Watch
 from duecare.radar.purposes import MEMBER_LEFT, WATCH_DELIVERY
 from duecare.radar.watches import LEFT, find_member
+from duecare.store.database import in_order
 from duecare.vault.entries import parts
 from duecare.vault.places import Erasing, Place, Served
 
@@ -97,6 +98,7 @@ def _retire(session: Session, members: Sequence[int], at: datetime) -> None:
     """
     ended = {"state": AddressState.ENDED.value, "ended_at": at}
     theirs = ChannelAddress.member_id.in_(members) & (ChannelAddress.state != AddressState.ENDED.value)
+    in_order(session, select(ChannelAddress.id).where(theirs).order_by(ChannelAddress.id))
     _do(session, update(ChannelAddress).where(theirs).values(ended))
     _do(session, update(Member).where(Member.id.in_(members), Member.left_at.is_(None)).values(left_at=at))
     _do(session, update(Watch).where(Watch.member_id.in_(members), Watch.ended_at.is_(None)).values(ended_at=at))

@@ -5,7 +5,7 @@ The rule of this module: the same migrations and the same code run on SQLite and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import DateTime, Dialect, Engine, MetaData, create_engine, event, text
+from sqlalchemy import DateTime, Dialect, Engine, MetaData, Select, create_engine, event, func, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -113,6 +113,20 @@ def alone(session: Session, what: str) -> None:
 def together(session: Session, what: str) -> None:
     """Do ``what`` beside other transactions that do it together, and none that does it alone."""
     _lock(session, "pg_advisory_xact_lock_shared", what)
+
+
+def in_order(
+    session: Session, rows: Select[Any], given: Mapping[str, Any] | None = None, *, shared: bool = False
+) -> None:
+    """Lock ``rows`` in the order of the select, until the transaction ends; ``given``: its parameters.
+
+    Whoever changes several rows at once does this before, and in the order of the same column: then two of them wait
+    for each other in one direction only. ``shared``: others may do so too, and nobody may change them. SQLite has one
+    writer at a time as it is.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        held = rows.with_for_update(read=shared, key_share=not shared).subquery()
+        session.execute(select(func.count()).select_from(held), given)
 
 
 def _lock(session: Session, function: str, what: str) -> None:

@@ -37,7 +37,7 @@ from duecare.consent.models import GrantRow, SubjectRow
 from duecare.evidence.certificate import KIND
 from duecare.evidence.commitment import SALT_SIZE, Commitment, commit
 from duecare.evidence.outbox import Act, EvidenceEntry, record_all
-from duecare.store.database import Moment
+from duecare.store.database import Moment, in_order
 from duecare.vault.entries import parts
 from duecare.vault.fields import Context, described
 from duecare.vault.keys import Slot
@@ -76,10 +76,12 @@ def mark(session: Session, act: str, purpose: str, subjects: Sequence[str] | Non
     """Mark the live keys that go (of ``subjects``, or all); returns how many a legal hold keeps, where it may."""
     given = {"of_purpose": purpose, "marked": act, "despite": not spared}
     if subjects is None:
+        in_order(session, _MINE_ALL, given)
         session.execute(_MARK_ALL, given)
         return len(session.scalars(_KEPT_ALL, given).all()) if spared else 0
     kept = 0
-    for part in parts(subjects):
+    for part in parts(sorted(subjects)):
+        in_order(session, _MINE_NAMED, {**given, "subjects": part})
         session.execute(_MARK, {**given, "subjects": part})
         kept += len(session.scalars(_KEPT, {**given, "subjects": part}).all()) if spared else 0
     return kept
@@ -112,6 +114,7 @@ def take(
     if gone.subjects:
         _count(vault, session, row["act"], gone)
         of_act = {"the_act": row["act"]}
+        in_order(session, _WRAPPED, of_act)
         session.execute(_EMPTY, {**of_act, "at": utc(at)})
         session.execute(_DROP_LOOKUPS, of_act)
         session.execute(_DROP_WRAPS, of_act)
@@ -247,6 +250,8 @@ _MARKING = {"state": KeyState.ERASING.value, "act": bindparam("marked")}
 _GOES = or_(~_HELD, bindparam("despite", type_=Boolean))
 _MARK_ALL = _over_all(update(VaultKey).where(_LIVE, _GOES).values(_MARKING))
 _MARK = _over_all(update(VaultKey).where(_LIVE, _WHOSE, _GOES).values(_MARKING))
+_MINE_ALL = select(VaultKey.id).where(_LIVE).order_by(VaultKey.subject)
+_MINE_NAMED = select(VaultKey.id).where(_LIVE, _WHOSE).order_by(VaultKey.subject)
 _KEPT_ALL = select(VaultKey.id).where(_LIVE, _HELD)
 _KEPT = select(VaultKey.id).where(_LIVE, _WHOSE, _HELD)
 _NOT_HELD = select(SubjectRow.id).where(
@@ -286,10 +291,13 @@ _PLACES = _over_all(
 
 _MINE, _THEIRS, _ELSE = aliased(VaultWrap), aliased(VaultWrap), aliased(VaultKey)
 _MARKED = select(VaultKey.id).where(VaultKey.act == _THE_ACT)
+_TOUCHED = VaultValue.id.in_(select(_MINE.value_id).where(_MINE.key_id.in_(_MARKED)))
+# Held before they are emptied: of two acts that take the last wraps of a value at once, the second sees that it does.
+_WRAPPED = select(VaultValue.id).where(_TOUCHED).order_by(VaultValue.id)
 _EMPTY = _over_all(
     update(VaultValue)
     .where(
-        VaultValue.id.in_(select(_MINE.value_id).where(_MINE.key_id.in_(_MARKED))),
+        _TOUCHED,
         ~exists()
         .where(_THEIRS.value_id == VaultValue.id, _ELSE.id == _THEIRS.key_id)
         .where(or_(_ELSE.act.is_(None), _ELSE.act != _THE_ACT)),

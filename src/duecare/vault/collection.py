@@ -11,18 +11,18 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, exists, insert, select, update
 from sqlalchemy.orm import Session
 
 from duecare.consent.fields import PersonalField, fields
 from duecare.consent.models import GrantRow, SubjectRow
 from duecare.consent.purposes import Activity
 from duecare.consent.subjects import commitment
-from duecare.errors import BadInput, DuecareError, Erased, UnknownName
+from duecare.errors import BadInput, DuecareError, Erased, UnknownName, UseError
 from duecare.evidence.commitment import SALT_SIZE, commit
 from duecare.evidence.outbox import record
 from duecare.rules.decision import Decision
-from duecare.store.database import alone, together
+from duecare.store.database import alone, in_order, together
 from duecare.vault import fields as sealing
 from duecare.vault.decisions import situation_of
 from duecare.vault.entries import about, committed, digest, not_granted, one_line, parts, reasons
@@ -55,6 +55,8 @@ def seal_many(
     _check(rows, known)
     keys, decided = dict[str, dict[str, tuple[str, bytes]]](), list[Decision]()
     for purpose in sorted(purposes):
+        together(session, f"purpose:{purpose}")  # whoever ends grants of many to it, does so before or after
+    for purpose in sorted(purposes):
         granted, decisions = _grants(vault, session, purpose, names, sorted(rows), actor, Activity.COLLECT)
         decided += decisions
         keys[purpose] = _keys(vault, session, purpose, granted, at)
@@ -78,6 +80,7 @@ def allow(vault: Vault, session: Session, subject: str, names: Sequence[str], pu
     one_line(actor=actor)
     at = vault.clock.now()
     _declared(session, names)
+    together(session, f"purpose:{purpose}")
     granted, decisions = _grants(vault, session, purpose, sorted(names), [subject], actor, Activity.USE)
     key_id, key = _keys(vault, session, purpose, granted, at)[subject]
     wraps = []
@@ -87,8 +90,10 @@ def allow(vault: Vault, session: Session, subject: str, names: Sequence[str], pu
             .join(VaultWrap, VaultWrap.key_id == VaultKey.id)
             .join(VaultValue, VaultValue.id == VaultWrap.value_id)
             .where(VaultKey.subject == subject, VaultWrap.field == name, in_state(VaultKey, KeyState.LIVE))
+            .where(in_state(VaultValue, ValueState.HELD))
             .order_by(VaultValue.sealed_at.desc())
             .limit(1)
+            .with_for_update(read=True, of=VaultValue)  # an erasure for the other purpose empties it before, or not
         ).first()
         if source is None:
             raise missing(session, name, subject, purpose)
@@ -172,12 +177,15 @@ def _keys(
     vault: Vault, session: Session, purpose: str, granted: Mapping[str, int], at: datetime
 ) -> dict[str, tuple[str, bytes]]:
     """The id and purpose key of each subject; made where there is none yet."""
-    found = _live_keys(session, purpose, granted)
-    if len(found) < len(granted):
+    if len(_live_keys(session, purpose, granted)) < len(granted):
         alone(session, f"vault:keys:{purpose}")
-        follow(session, purpose, [subject for subject in granted if subject not in found])
-        found = _live_keys(session, purpose, granted)
+        _hold_keys(session, purpose, granted)
+        follow(session, purpose, list(granted))
+    else:
+        _hold_keys(session, purpose, granted)
+    found = _live_keys(session, purpose, granted)
     lacking = [subject for subject in granted if subject not in found]
+    _refuse_what_is_left(session, purpose, lacking)
     slots = vault.slots.make([secrets.token_hex(16) for _ in lacking])
     rows = [
         {
@@ -204,14 +212,33 @@ def _keys(
 
 def _live_keys(session: Session, purpose: str, granted: Mapping[str, int]) -> dict[str, Slot]:
     found = dict[str, Slot]()
-    for part in parts(list(granted)):
+    for part in parts(sorted(granted)):
         rows = session.execute(
-            select(VaultKey.subject, VaultKey.id, VaultKey.slot, VaultKey.grant_id)
-            .where(VaultKey.purpose == purpose, in_state(VaultKey, KeyState.LIVE), VaultKey.subject.in_(part))
-            .with_for_update(read=True)
+            select(VaultKey.subject, VaultKey.id, VaultKey.slot, VaultKey.grant_id).where(_live(purpose, part))
         )
         found.update((row.subject, Slot(row.slot, row.id)) for row in rows if row.grant_id == granted[row.subject])
     return found
+
+
+def _hold_keys(session: Session, purpose: str, granted: Mapping[str, int]) -> None:
+    """Let nobody else seal under these keys, or erase them, until the caller has committed."""
+    for part in parts(sorted(granted)):
+        in_order(session, select(VaultKey.id).where(_live(purpose, part)).order_by(VaultKey.subject))
+
+
+def _refuse_what_is_left(session: Session, purpose: str, lacking: Sequence[str]) -> None:
+    """Refuse to seal for a newer grant beside what an ended one left: it is erased first."""
+    for part in parts(lacking):
+        left = session.scalar(select(VaultKey.subject).where(_live(purpose, part)).limit(1))
+        if left is not None:
+            raise UseError(
+                f"What was held of the subject {left} for {purpose} under a grant that has ended is still there.",
+                hint="duecare retention run erases it; seal anew then. What a legal hold keeps, stays.",
+            )
+
+
+def _live(purpose: str, subjects: Sequence[str]) -> ColumnElement[bool]:
+    return (VaultKey.purpose == purpose) & in_state(VaultKey, KeyState.LIVE) & VaultKey.subject.in_(subjects)
 
 
 def _seal(
@@ -265,8 +292,11 @@ def _place(session: Session, wraps: list[dict[str, Any]], at: datetime) -> None:
     """Put ``wraps`` in the place of those of the same keys and fields; values that nothing wraps are superseded."""
     wanted = {(each["key_id"], each["field"]) for each in wraps}
     replaced: set[str] = set()
+    names = sorted({name for _, name in wanted})
     for part in parts(sorted({key for key, _ in wanted})):
-        names = sorted({name for _, name in wanted})
+        theirs = select(VaultWrap.value_id).where(VaultWrap.key_id.in_(part), VaultWrap.field.in_(names))
+        # Of two that take the last wraps of a value at once, the second is to see that it was the last.
+        in_order(session, select(VaultValue.id).where(VaultValue.id.in_(theirs)).order_by(VaultValue.id))
         old = select(VaultWrap.key_id, VaultWrap.field, VaultWrap.value_id).where(
             VaultWrap.key_id.in_(part), VaultWrap.field.in_(names)
         )

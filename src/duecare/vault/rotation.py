@@ -8,6 +8,7 @@ The rule of this module: killed anywhere, a rotation is as before or will be fin
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,9 @@ def finish(vault: Vault) -> int:
             live = _live(session)
     count = 0
     if len(live) > 1:
-        while made := _again(vault):
+        # What somebody else is at work on is left to the end, and then waited for one by one: who waits for many while
+        # holding many may wait for ever.
+        while made := _again(vault, _PART) or _again(vault, 1, wait=True):
             count += made
         with vault.database.session() as session:
             older = (VaultIndexKey.generation < live[-1].generation) & (in_state(VaultIndexKey, KeyState.LIVE))
@@ -101,8 +104,8 @@ def finish(vault: Vault) -> int:
     return count
 
 
-def _again(vault: Vault) -> int:
-    """Make a part of the look-ups again under the newest key; how many there were."""
+def _again(vault: Vault, limit: int, *, wait: bool = False) -> int:
+    """Make ``limit`` look-ups again under the newest key, at most; how many there were."""
     with vault.database.session() as session:
         generation, key = vault.index.newest(session, vault.clock.now())
         rows = session.execute(
@@ -122,18 +125,20 @@ def _again(vault: Vault) -> int:
             .join(VaultWrap, VaultWrap.value_id == VaultLookup.value_id)
             .join(VaultKey, VaultKey.id == VaultWrap.key_id)
             .where(VaultLookup.generation < generation)
-            .limit(_PART)
-            .with_for_update(of=VaultLookup)
+            .limit(limit)
+            .with_for_update(of=VaultLookup, skip_locked=not wait)
         ).all()
         made = {}
         for row in rows:
-            value = unseal(vault, row, row.subject, row.purpose, vault.slots.key(Slot(row.slot, row.key_id)))
-            made[row.value_id] = look_up(key, row.field, str(value))
+            with suppress(Erased):  # one of several purposes has ended since: its key is gone, and another opens it
+                slot_key = vault.slots.key(Slot(row.slot, row.key_id))
+                value = unseal(vault, row, row.subject, row.purpose, slot_key)
+                made[row.value_id] = look_up(key, row.field, str(value))
         if made:
             session.connection().execute(
                 _RENEW, [{"of": value, "found_by": digest, "under": generation} for value, digest in made.items()]
             )
-    return len(made)
+    return len({row.value_id for row in rows})
 
 
 def _live(session: Session) -> list[VaultIndexKey]:

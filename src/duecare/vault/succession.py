@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, aliased
 
 from duecare.consent.grants import EndKind
 from duecare.consent.models import GrantEnd, GrantRow
+from duecare.store.database import in_order
 from duecare.vault.entries import parts
 from duecare.vault.models import KeyState, VaultKey, in_state
 
@@ -33,10 +34,11 @@ def follow(session: Session, purpose: str, subjects: Sequence[str]) -> None:
         GrantRow.subject == VaultKey.subject, GrantRow.purpose == VaultKey.purpose, GrantRow.ended_at.is_(None)
     )
     for part in parts(sorted(set(subjects))):
+        theirs = (VaultKey.purpose == purpose) & VaultKey.subject.in_(part) & in_state(VaultKey, KeyState.LIVE)
+        in_order(session, select(VaultKey.id).where(theirs).order_by(VaultKey.subject))
         session.execute(
             update(VaultKey)
-            .where(VaultKey.purpose == purpose, VaultKey.subject.in_(part), in_state(VaultKey, KeyState.LIVE))
-            .where(followed())
+            .where(theirs, followed())
             .values(grant_id=newer.scalar_subquery())
             .execution_options(synchronize_session=False)
         )
