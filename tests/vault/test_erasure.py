@@ -9,10 +9,11 @@ import pytest
 from duecare.errors import Erased
 from duecare.evidence.certificate import parse_certificate, verify_certificate
 from duecare.evidence.check import all_hold
-from duecare.vault import erasure
+from duecare.vault import certification, erasure
 from duecare.vault.models import ErasureState
 from duecare.vault.records import Vault
 
+from ..evidence.witnessing import Served
 from .park import BASIC, holder
 
 
@@ -43,3 +44,24 @@ def test_a_value_stays_while_another_purpose_holds_it(vault: Vault) -> None:
     assert [each.purpose for each in outcome.erasures] == ["fingerprint_entry", "pass_contract"]
     with pytest.raises(Erased):
         vault.open("phone", subject, "pass_contract", "gate")
+
+
+def test_all_certificates_of_a_purpose_that_ended_are_made(
+    witnessed: Vault, witness: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part at a time, with progress; each names its holder, and verifies. Made once, they are not made again."""
+    monkeypatch.setattr(certification, "AT_ONCE", 2)
+    people = [holder(witnessed) for _ in range(5)]
+    assert erasure.end_purpose(witnessed, "news", note="no more news") == 5
+    with witnessed.database.session() as session:
+        assert [erasure.erasures(session, each)[0].certificate for each in people] == [None] * 5
+    told: list[tuple[int, int]] = []
+    done = erasure.finish(witnessed, progress=lambda made, of: told.append((made, of)))
+    assert (done.certified, done.pending, told) == (5, 0, [(2, 5), (4, 5), (5, 5)])
+    for subject in people:
+        with witnessed.database.session() as session:
+            (one,) = erasure.erasures(session, subject)
+        assert one.certificate is not None
+        assert all_hold(verify_certificate(one.certificate, witnessed.log.key, [witness.key]))
+        assert subject in [each.value for each in parse_certificate(one.certificate).holder]
+    assert erasure.finish(witnessed).certified == 0

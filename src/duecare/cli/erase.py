@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from duecare.cli.output import HomeOption, JsonOption, plain, print_json, say
+from duecare.cli.output import HomeOption, JsonOption, counting, plain, print_json, say
 from duecare.errors import BadInput, WitnessUnavailable
 from duecare.settings import load
 from duecare.store.home import Home
@@ -32,7 +32,7 @@ def erase(
     note: Annotated[str, typer.Option("--note", help="Why, in words; kept with the erasure.")] = "",
     out: Annotated[Path, typer.Option("--out", help="Folder to write the certificates to.")] = Path(),
     finish: Annotated[
-        bool, typer.Option("--finish", help="Finish what was interrupted, and ask the witness again.")
+        bool, typer.Option("--finish", help="Finish what was interrupted, and make all certificates that wait.")
     ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -56,7 +56,9 @@ def erase(
         )
     with Home(load(home=home)) as opened, Vault(opened) as vault:
         if subject is None:
-            _say_finished(complete(vault), as_json=as_json)
+            with counting() as count:
+                done = complete(vault, progress=count("certificates"))
+            _say_finished(done, as_json=as_json)
             return
         outcome = work(vault, subject, purpose or None, note=note)
         written = {each.id: write_certificate(vault, each, out) for each in outcome.erasures}

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from duecare.clock import BEIJING
@@ -84,6 +84,19 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
     with Progress(*columns, console=errors, transient=True) as progress:
         task = progress.add_task(what)
         yield lambda step: progress.update(task, description=f"{what}: {step}")
+
+
+@contextmanager
+def counting() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+    """Show how much of long work is done, on standard error; call the result with its name, then with counts."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True) as progress:
+
+        def begin(what: str) -> Callable[[int, int], None]:
+            task = progress.add_task(what, total=None)
+            return lambda done, of: progress.update(task, completed=done, total=of)
+
+        yield begin
 
 
 def fail(error: DuecareError) -> None:

@@ -9,9 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from duecare.cli.output import HomeOption, JsonOption, console, errors, moment, plain, print_json, say, table
+from duecare.cli.output import HomeOption, JsonOption, console, counting, moment, plain, print_json, say, table
 from duecare.clock import parse_moment
 from duecare.settings import load
 from duecare.store.home import Home
@@ -75,11 +74,8 @@ def run(home: HomeOption = None, as_json: JsonOption = False) -> None:
     from duecare.vault.records import Vault
     from duecare.vault.retention import run as work
 
-    with Home(load(home=home)) as opened, Vault(opened) as vault:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, console=errors, transient=True) as progress:
-            task = progress.add_task("erasing", total=None)
-            ran = work(vault, lambda done, of: progress.update(task, completed=done, total=of))
+    with Home(load(home=home)) as opened, Vault(opened) as vault, counting() as count:
+        ran = work(vault, count("erasing"), count("certificates"))
     if as_json:
         print_json({"erased": ran.erased, "held": ran.held, **ran.finished.__dict__})
         return

@@ -19,7 +19,7 @@ from typing import Any
 import rfc8785
 
 from duecare.errors import BadInput, EvidenceBroken
-from duecare.evidence.check import Check, all_hold, answer
+from duecare.evidence.check import Check, answer
 from duecare.evidence.checkpoint import VerifierKey
 from duecare.evidence.commitment import SALT_SIZE, opens
 from duecare.evidence.cosign import RemoteWitness, cosigned
@@ -89,27 +89,42 @@ def build(
     ``sequence``. Raises ``UnknownName`` where there is no such entry, ``BadInput`` where it is not an erasure, not in
     the log yet, or there is no witness; ``WitnessUnavailable``; ``EvidenceBroken``.
     """
+    index, leaf = entry_place(database, entry_id)
+    return build_at(log, index, leaf, witnesses, note_of(log, witnesses, index + 1), holder)
+
+
+def note_of(log: Log, witnesses: Sequence[RemoteWitness], size: int) -> bytes:
+    """A checkpoint of at least ``size`` entries, cosigned by all ``witnesses``, on which certificates can rest.
+
+    Raises ``BadInput`` where there is no witness, ``WitnessUnavailable``, ``EvidenceBroken``.
+    """
     if not witnesses:
         raise BadInput(
             "There is no witness, and a certificate rests on one.",
             hint="Put its url and key into the setting witnesses; duecare witness init makes one.",
         )
-    index, leaf = entry_place(database, entry_id)
-    document: dict[str, Any] = {
-        "format": FORMAT,
-        **included(log, index, leaf, cosigned(log, witnesses, index + 1)),
-    }
+    return cosigned(log, witnesses, size)
+
+
+def build_at(
+    log: Log,
+    index: int,
+    leaf: bytes,
+    witnesses: Sequence[RemoteWitness],
+    note: bytes,
+    holder: Sequence[Opening] = (),
+) -> dict[str, Any]:
+    """``build`` for the entry ``leaf`` that stands at ``index`` in the log, under the checkpoint ``note``."""
+    document: dict[str, Any] = {"format": FORMAT, **included(log, index, leaf, note)}
     if holder:
         document["holder"] = [each.as_json() for each in holder]
-    try:
-        parse_certificate(certificate_bytes(document))
-    except EvidenceBroken as error:
-        raise BadInput(f"Entry {entry_id} is not one that can be certified: {error.message}") from None
     checks = verify_certificate(document, log.key, [each.key for each in witnesses])
-    if not all_hold(checks):
-        failed = next(check for check in checks if not check.holds)
+    failed = next((check for check in checks if not check.holds), None)
+    if failed is not None and failed.name == "form":
+        raise BadInput(f"The entry at {index} of the log is not one that can be certified: {failed.detail}")
+    if failed is not None:
         raise EvidenceBroken(
-            f"The certificate of entry {entry_id} does not hold ({failed.name}: {failed.detail}).",
+            f"The certificate of the entry at {index} of the log does not hold ({failed.name}: {failed.detail}).",
             hint="Run duecare verify --all.",
         )
     return document

@@ -6,24 +6,29 @@ now is made later.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from duecare.consent.models import SubjectRow
-from duecare.errors import UnknownName, WitnessUnavailable
+from duecare.errors import BadInput, UnknownName, WitnessUnavailable
 from duecare.evidence import certificate as certificates
 from duecare.evidence.certificate import Opening
-from duecare.evidence.outbox import sequence
+from duecare.evidence.outbox import EvidenceEntry, leaf, sequence
 from duecare.vault.acts import committed, value_committed
-from duecare.vault.models import NOT_CERTIFIED, ErasureState, VaultErasure, VaultValue, in_state
+from duecare.vault.models import NOT_CERTIFIED, ErasureState, ValueState, VaultErasure, VaultValue, in_state
 
 if TYPE_CHECKING:
     from duecare.vault.records import Vault
 
-AT_ONCE = 200
-"""Certificates that are made without being asked for."""
+AT_ONCE = 500
+"""Certificates that are made, and kept in one transaction."""
+
+Progress = Callable[[int, int], None]
+"""Told how many are done, and of how many."""
 
 
 @dataclass(frozen=True)
@@ -52,44 +57,66 @@ def certificate(vault: Vault, erasure: str) -> bytes:
 
 
 def make(vault: Vault, erasure: str) -> bytes:
-    """Make and keep the certificate of an erasure whose entry is in the log. Raises as ``certificate``.
+    """Make and keep the certificate of an erasure whose entry is in the log. Raises as ``certificate``."""
+    return make_many(vault, [erasure])[erasure]
+
+
+def make_many(vault: Vault, erasures: Sequence[str]) -> dict[str, bytes]:
+    """Make and keep certificates of erasures whose entries are in the log; id → the file. Raises as ``certificate``.
 
     The holder's part opens the commitments: whose data it was, and which values. It is for the person; what they pass
     on without it says nothing of them.
     """
+    made: dict[str, bytes] = {}
     with vault.database.session() as session:
-        row = session.get_one(VaultErasure, erasure)
-        salt = session.scalar(select(SubjectRow.salt).where(SubjectRow.id == row.subject))
-        mine = (VaultValue.act == row.act) & (VaultValue.subject == row.subject)
-        values = session.scalars(select(VaultValue).where(mine).order_by(VaultValue.field)).all()
-    assert row.entry is not None
-    opened = [(committed(row.subject, salt), row.subject), *(value_committed(each) for each in values)]
-    holder = [Opening(made.text, made.salt, words) for made, words in opened] if salt is not None else []
-    document = certificates.build(vault.database, vault.log, row.entry, vault.witnesses, holder)
-    data = certificates.certificate_bytes(document)
-    with vault.database.session() as session:
-        fresh = (VaultErasure.id == erasure) & VaultErasure.certificate.is_(None)
-        kept = {"certificate": data.decode(), "state": ErasureState.CERTIFIED.value}
-        session.execute(update(VaultErasure).where(fresh).values(kept).execution_options(synchronize_session=False))
-    return data
+        rows = session.execute(_ASKED.where(VaultErasure.id.in_(erasures)).order_by(EvidenceEntry.leaf_index)).all()
+        values: dict[tuple[str | None, str], list[VaultValue]] = defaultdict(list)
+        theirs = VaultValue.subject.in_({row.subject for row, *_ in rows}) & in_state(VaultValue, ValueState.ERASED)
+        for value in session.scalars(select(VaultValue).where(theirs).order_by(VaultValue.field)):
+            values[value.act, value.subject].append(value)
+    if not rows:
+        return {}
+    late = next((row.id for row, entry, _ in rows if entry.leaf_index is None), None)
+    if late is not None:
+        raise BadInput(f"The erasure {late} is recorded, but not in the log yet.", hint="Ask again.")
+    # One checkpoint, which a witness cosigned for the newest, serves all that stand before it.
+    last = max((entry.leaf_index for _, entry, _ in rows if entry.leaf_index is not None))
+    note = certificates.note_of(vault.log, vault.witnesses, last + 1)
+    for row, entry, salt in rows:
+        place = leaf(entry.id, entry.kind, entry.subject, entry.at, entry.body)
+        opened = [(committed(row.subject, salt), row.subject)]
+        opened += [value_committed(each) for each in values[row.act, row.subject]]
+        holder = [Opening(each.text, each.salt, words) for each, words in opened] if salt is not None else []
+        document = certificates.build_at(vault.log, entry.leaf_index or 0, place, vault.witnesses, note, holder)
+        made[row.id] = certificates.certificate_bytes(document)
+    if made:
+        with vault.database.session() as session:
+            session.connection().execute(_KEEP, [{"of": name, "made": data.decode()} for name, data in made.items()])
+    return made
 
 
-def make_waiting(vault: Vault) -> Certified:
-    """Make the certificates that wait, ``AT_ONCE`` at most, those of the oldest entries first."""
+def make_waiting(vault: Vault, progress: Progress | None = None) -> Certified:
+    """Make all certificates that wait, those of the oldest entries first; ``progress`` is told how many of all.
+
+    Killed anywhere, what was made stays, and the next call goes on.
+    """
     sequence(vault.database, vault.log)
     if not vault.witnesses:
         count = waiting(vault)
         return Certified(0, count, "no witness is configured" if count else "")
-    with vault.database.session() as session:
-        ids = session.scalars(select(VaultErasure.id).where(_WAITING).order_by(VaultErasure.entry).limit(AT_ONCE)).all()
-    made = 0
+    made, total = 0, waiting(vault) if progress else 0
+    asked = select(VaultErasure.id).where(_WAITING).order_by(VaultErasure.entry).limit(AT_ONCE)
     try:
-        for each in ids:
-            make(vault, each)
-            made += 1
+        while True:
+            with vault.database.session() as session:
+                ids = session.scalars(asked).all()
+            if not ids:
+                return Certified(made, 0)
+            made += len(make_many(vault, ids))
+            if progress is not None:
+                progress(made, max(made, total))
     except WitnessUnavailable as error:
         return Certified(made, waiting(vault), str(error))
-    return Certified(made, waiting(vault))
 
 
 def waiting(vault: Vault) -> int:
@@ -99,3 +126,14 @@ def waiting(vault: Vault) -> int:
 
 
 _WAITING = NOT_CERTIFIED & in_state(VaultErasure, ErasureState.COMPLETE)
+
+_ASKED = (
+    select(VaultErasure, EvidenceEntry, SubjectRow.salt)
+    .join(SubjectRow, SubjectRow.id == VaultErasure.subject)
+    .join(EvidenceEntry, EvidenceEntry.id == VaultErasure.entry)
+)
+_KEEP = (
+    update(VaultErasure.__table__)  # type: ignore[arg-type]
+    .where(VaultErasure.id == bindparam("of"), VaultErasure.certificate.is_(None))
+    .values(certificate=bindparam("made"), state=ErasureState.CERTIFIED.value)
+)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ from duecare.evidence.certificate import REASONS
 from duecare.evidence.outbox import record, sequence
 from duecare.store.database import alone
 from duecare.vault import acts, certification
-from duecare.vault.certification import Certified
+from duecare.vault.certification import Certified, Progress
 from duecare.vault.entries import parts
 from duecare.vault.models import (
     BLOB_LEFT,
@@ -143,8 +144,8 @@ def end_purpose(vault: Vault, purpose: str, *, note: str, along: Callable[[Sessi
     """The purpose is gone, for everyone: end its grants and erase what is held for it, as one set.
 
     What the caller does ``along`` with it is in the same transaction. Returns of how many subjects something was
-    erased. Their certificates are made when they are asked for. Call it outside of any transaction. Raises
-    ``UnknownName``, ``BadInput`` without a ``note``.
+    erased. Their certificates are made by ``finish``, or when they are asked for. Call it outside of any transaction.
+    Raises ``UnknownName``, ``BadInput`` without a ``note``.
     """
     at = vault.clock.now()
     with vault.database.session() as session:
@@ -219,17 +220,17 @@ def complete(vault: Vault, act: str) -> None:
     vault.slots.count_erasures(total)
 
 
-def finish(vault: Vault, *, certify: bool = True) -> Finished:
+def finish(vault: Vault, *, certify: bool = True, progress: Progress | None = None) -> Finished:
     """Do what was left undone: acts that a kill interrupted, files of values that are gone, certificates that waited.
 
-    ``certify`` false: leave the witness alone.
+    ``certify`` false: leave the witness alone. ``progress`` is told how many certificates are made, and of how many.
     """
     with vault.database.session() as session:
         begun = session.scalars(_BEGUN).all()
     for act in begun:
         complete(vault, act)
     _remove_left(vault)
-    done = certification.make_waiting(vault) if certify else Certified(0, certification.waiting(vault))
+    done = certification.make_waiting(vault, progress) if certify else Certified(0, certification.waiting(vault))
     return Finished(len(begun), done.made, done.pending, done.why)
 
 
@@ -334,11 +335,8 @@ def _finished(vault: Vault, begun: Sequence[str | None], held: Sequence[str]) ->
         asked = select(VaultErasure.id).where(VaultErasure.act.in_(done)).order_by(VaultErasure.purpose)
         ids = list(session.scalars(asked))
     if vault.witnesses:
-        try:
-            for each in ids:
-                certification.make(vault, each)
-        except WitnessUnavailable:
-            pass  # pending: ``finish`` makes them
+        with suppress(WitnessUnavailable):  # pending: ``finish`` makes them
+            certification.make_many(vault, ids)
     return Outcome(tuple(get(vault, each) for each in ids), tuple(held))
 
 

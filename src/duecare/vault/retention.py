@@ -11,7 +11,7 @@ run shows exactly what a run would do.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -31,6 +31,7 @@ from duecare.evidence.outbox import record, sequence
 from duecare.store.database import alone
 from duecare.vault import erasure, exports
 from duecare.vault.acts import held_sql
+from duecare.vault.certification import Progress
 from duecare.vault.entries import one_line
 from duecare.vault.erasure import END, Finished, reason_of
 from duecare.vault.models import KeyState, LegalHold, RetentionEvent, VaultKey, in_state
@@ -104,10 +105,11 @@ def due(vault: Vault, session: Session, at: datetime) -> list[Due]:
     return sorted([*_ended(session), *_expired(vault, session, at)], key=lambda each: (each.purpose, each.subject))
 
 
-def run(vault: Vault, progress: Callable[[int, int], None] | None = None) -> Ran:
+def run(vault: Vault, progress: Progress | None = None, certifying: Progress | None = None) -> Ran:
     """Erase what is due, finish what was left undone, and remove exports that have expired.
 
-    Call it outside of any transaction. Killed anywhere, the next run goes on. ``progress`` is told how many of all.
+    Call it outside of any transaction. Killed anywhere, the next run goes on. ``progress`` is told how many of all are
+    erased, ``certifying`` how many of the certificates that wait are made.
     """
     at = vault.clock.now()
     with vault.database.session() as session:
@@ -127,7 +129,7 @@ def run(vault: Vault, progress: Callable[[int, int], None] | None = None) -> Ran
     exports.remove_expired(vault, at)
     erasure.sweep(vault)
     sequence(vault.database, vault.log)
-    return Ran(erased, sum(each.held for each in found), erasure.finish(vault))
+    return Ran(erased, sum(each.held for each in found), erasure.finish(vault, progress=certifying))
 
 
 def scheduled(vault: Vault, every: int = EVERY_SECONDS) -> BackgroundScheduler:
