@@ -216,3 +216,24 @@ def test_what_a_witness_cosigned(files: Files, monkeypatch: pytest.MonkeyPatch) 
 
 def failed(result: Result) -> list[str]:
     return [check["name"] for check in json.loads(result.stdout)["checks"] if not check["holds"]]
+
+
+def test_a_witness_is_asked_whether_it_saw_more(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that was put back to an older copy holds in itself; a witness says that it has seen a longer one."""
+    with Served(files.home.parent / "witness", read_key(files.key)) as served:
+        monkeypatch.setenv("DUECARE_WITNESSES", json.dumps([{"url": served.url, "key": str(served.key)}]))
+        older = files.outside / "older"
+        shutil.copytree(files.home / "log", older)
+        assert json.loads(run("verify", "--all", "--ask", "--home", files.home, "--json").stdout)["holds"]
+        add(files.home, "alert:4")
+        assert json.loads(run("verify", "--all", "--ask", "--home", files.home, "--json").stdout)["holds"]
+        shutil.rmtree(files.home / "log")
+        shutil.copytree(older, files.home / "log")
+        assert json.loads(run("verify", "--all", "--home", files.home, "--json").stdout)["holds"]
+        asked = run("verify", "--all", "--ask", "--home", files.home, "--json")
+        assert (asked.exit_code, failed(asked)) == (1, ["witness"])
+        assert "older copy" in asked.stdout
+        served.kill()
+        assert "cannot be reached" in run("verify", "--all", "--ask", "--home", files.home, "--json").stdout
+    monkeypatch.delenv("DUECARE_WITNESSES")
+    assert "no witness to ask" in str(run("verify", "--all", "--ask", "--home", files.home).exception)

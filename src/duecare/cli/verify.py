@@ -1,7 +1,7 @@
 """``duecare verify``: is this proof, certificate or receipt genuine, is the entry in the log, did the log only grow?
 
 The rule of this module: it needs no network, no database and no trust in us: a file, public keys, and at most the
-log's own files.
+log's own files. A witness is asked only where that was said.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from rich.progress import Progress
 from duecare.cli.certified import say_certificate
 from duecare.cli.output import HomeOption, JsonOption, errors, plain, print_json, say
 from duecare.consent import receipts
-from duecare.errors import BadInput, EvidenceBroken
+from duecare.errors import BadInput, EvidenceBroken, WitnessUnavailable
 from duecare.evidence import certificate
 from duecare.evidence.audit import audit
 from duecare.evidence.check import Check, all_hold, answer
 from duecare.evidence.checkpoint import Checkpoint, Note, VerifierKey, open_checkpoint, read_key, read_public
-from duecare.evidence.cosign import KEPT, witnesses
+from duecare.evidence.cosign import KEPT, ReadLog, RemoteWitness, witnesses
 from duecare.evidence.cosignature import WitnessKey
 from duecare.evidence.document import Included, format_of, verify_cosigned
 from duecare.evidence.proof import FORMAT as PROOF
@@ -55,6 +55,9 @@ def verify(
             show_default=False,
         ),
     ] = None,
+    ask: Annotated[
+        bool, typer.Option("--ask", help="With --all: ask the witnesses of the settings whether they saw more of it.")
+    ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -62,7 +65,8 @@ def verify(
 
     A certificate is checked for its signature, the cosignatures of its witnesses and its place in the log; a proof for
     its signature and place; a receipt also for what it says. Where the home's log is at hand, it must only have grown
-    since. A checkpoint is compared with the home's log. Exit code 0: everything holds; 1: a check failed.
+    since. A checkpoint is compared with the home's log. A log that was put back to an older copy holds in itself: who
+    has seen more of it is the witness (``--ask``). Exit code 0: everything holds; 1: a check failed.
 
     Example: duecare verify certificate.json --key log.pub --witness witness.pub
     """
@@ -70,6 +74,11 @@ def verify(
     if file is None and not everything:
         raise BadInput(
             "There is nothing to verify.", hint="Name a certificate, receipt, proof or checkpoint file, or give --all."
+        )
+    if ask and not (everything and chosen.witnesses):
+        raise BadInput(
+            "There is no witness to ask about the whole log.",
+            hint="Give --all too, and put the url and key of a witness into the setting witnesses.",
         )
     data = _read(file) if file is not None else None
     public = read_key(key or chosen.home / "keys" / "log.pub")
@@ -84,6 +93,8 @@ def verify(
         checks += _audit(log, public, quiet=as_json)
         if keys:
             checks += _witnessed(log, public, keys)
+        if ask:
+            checks += _asked(ReadLog(log.folder, public), witnesses(chosen))
     if as_json:
         print_json(_document(file, public, checks, proved))
     else:
@@ -150,6 +161,19 @@ def _witnessed(log: LogReader, public: VerifierKey, keys: Sequence[WitnessKey]) 
     return [verify_cosigned(data, keys), _grown(data, public, log)]
 
 
+def _asked(log: ReadLog, known: Sequence[RemoteWitness]) -> list[Check]:
+    """Whether each witness has seen no more of the log than is here, and no other one; it cosigns what is here."""
+    checks = []
+    for each in known:
+        try:
+            note = Note.parse(log.note())
+            each.cosign(log, note, open_checkpoint(note.data(), log.key).size)
+            checks.append(answer("witness", True, each.key.name))
+        except (EvidenceBroken, BadInput, WitnessUnavailable) as error:
+            checks.append(answer("witness", False, error))
+    return checks
+
+
 def _same_origin(log: LogReader, public: VerifierKey) -> bool:
     try:
         return Checkpoint.parse(Note.parse(log.note()).text).origin == public.name
@@ -207,7 +231,7 @@ def _print(file: Path | None, public: VerifierKey, checks: list[Check], proved: 
         if check.detail:
             say(f"        [dim]{plain(check.detail)}[/]")
         say()
-    if all(check.name != "growth" for check in checks) and all_hold(checks):
+    if all(check.name not in ("growth", "witness") for check in checks) and all_hold(checks):
         say(
             "  只增不改: 手头没有较早的状态可以比较"
             if zh

@@ -62,6 +62,16 @@ _WORDS: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
             "Not witnessed: the independent witness did not cosign this state, or its key is missing.",
         ),
     ),
+    "witness": (
+        (
+            "见证方在线核对: 独立见证方所见不多于此, 也无不同",
+            "Asked: the independent witness has seen no more of the log than this, and no other one.",
+        ),
+        (
+            "见证方未能认可: 见证方见过更长或不同的日志, 或未能作答",
+            "Not confirmed: the witness has seen a longer log or another one, or did not answer.",
+        ),
+    ),
     "receipt": (
         (
             "凭证相符: 凭证所写正是作出同意时入册的内容",

@@ -14,12 +14,14 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from duecare.errors import BadInput, EvidenceBroken, WitnessUnavailable
-from duecare.evidence.checkpoint import Note, Signature, open_checkpoint, parse_signature
+from duecare.evidence.checkpoint import Note, Signature, VerifierKey, open_checkpoint, parse_signature
 from duecare.evidence.cosignature import WitnessKey, cosignatures
 from duecare.evidence.log import Log
+from duecare.evidence.tiles import LogReader
 from duecare.evidence.witness import SIZE_TYPE, Submission
 from duecare.settings import Settings
 
@@ -36,13 +38,26 @@ _LARGEST_ANSWER = 1 << 16
 _TRIES = 5
 
 
+class ReadLog(LogReader):
+    """A log that is only read, with the public key under which it verifies: enough to ask a witness about it."""
+
+    def __init__(self, folder: Path, key: VerifierKey) -> None:
+        super().__init__(folder)
+        self.key = key
+
+    @property
+    def size(self) -> int:
+        """Entries in the log, as its checkpoint says now."""
+        return self.checkpoint(self.key).size
+
+
 class RemoteWitness:
     """A witness at an address, with the key under which its cosignatures must verify."""
 
     def __init__(self, url: str, key: WitnessKey, wait: float = WAIT_SECONDS) -> None:
         self.url, self.key, self._wait = url.rstrip("/"), key, wait
 
-    def cosign(self, log: Log, note: Note, old: int) -> tuple[Note, Signature]:
+    def cosign(self, log: Log | ReadLog, note: Note, old: int) -> tuple[Note, Signature]:
         """Ask for the cosignature of ``note``; ``old`` is the size that the witness is believed at.
 
         Where the log has grown meanwhile, a newer checkpoint is cosigned, and returned with the signature. Raises
@@ -101,7 +116,7 @@ class RemoteWitness:
             hint="Ask who keeps it for its public key, and put that into the setting witnesses.",
         )
 
-    def _size(self, response: httpx.Response, log: Log, size: int) -> int:
+    def _size(self, response: httpx.Response, log: Log | ReadLog, size: int) -> int:
         text = response.content.decode("ascii", "replace").removesuffix("\n")
         if response.headers.get("content-type", "").partition(";")[0] != SIZE_TYPE:
             raise self._refused(response, log, size)
@@ -109,7 +124,7 @@ class RemoteWitness:
             raise EvidenceBroken(f"The witness {self.key.name} named the size {text[:30]!r}, which is none.")
         return int(text)
 
-    def _refused(self, response: httpx.Response, log: Log, size: int) -> Exception:
+    def _refused(self, response: httpx.Response, log: Log | ReadLog, size: int) -> Exception:
         said = response.text.strip()[:200]
         status = response.status_code
         if status in (403, 404):
