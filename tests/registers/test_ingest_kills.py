@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,11 +17,12 @@ from sqlalchemy import text
 from duecare.registers.tables import COLUMNS, Tables
 from duecare.settings import load
 from duecare.store.home import Home
+from duecare.store.upkeep import strays
 
 from .listing import SOURCE
 from .lives import write_snapshots
 
-Live = Callable[[Path, str, float | None], dict[str, Any]]
+Live = Callable[..., dict[str, Any]]
 _DATABASE = {
     "batches": "SELECT id, seq, source, kind, state, late, observed_at, recorded_at, parser, snapshot, filename, "
     "reason, screened FROM batches ORDER BY seq",
@@ -40,8 +42,9 @@ def lives() -> Iterator[Live]:
         assert process.stdout
         orders, answers = process.stdin, process.stdout
 
-        def live(home: Path, database: str, after: float | None) -> dict[str, Any]:
-            order = {"home": str(home), "database": database, "folder": str(home.parent / "files"), "after": after}
+        def live(home: Path, database: str, after: float | None, work: str = "live") -> dict[str, Any]:
+            folder = str(home.parent / "files")
+            order = {"home": str(home), "database": database, "folder": folder, "after": after, "work": work}
             orders.write(json.dumps(order) + "\n")
             orders.flush()
             answer: dict[str, Any] = json.loads(answers.readline())
@@ -103,6 +106,45 @@ def test_fifty_kills_lose_and_repeat_nothing(
         while lives(home, "", rng.uniform(0.02, 0.3) * whole * (1 + tries / 8))["killed"]:
             kills, tries = kills + 1, tries + 1
         _compare(everything(home), expected)
+
+
+def test_kills_while_tidying_lose_nothing(
+    lives: Live, undisturbed: tuple[dict[str, list[Any]], float], tmp_path: Path
+) -> None:
+    """A home full of what killed writes and older versions left, tidied by processes that are killed, keeps all that is
+    true; and the first that is not killed leaves nothing else."""
+    (tmp_path / "files").mkdir()
+    write_snapshots(tmp_path / "files")
+    expected, whole = undisturbed
+    rng = random.Random(17009)
+    kills = homes = 0
+    while kills < 15:
+        homes += 1
+        home = tmp_path / f"home{homes}"
+        lives(home, "", rng.uniform(0.3, 0.9) * whole)
+        lives(home, "", None)
+        with Home(load(home=home)) as opened, opened.writing("lake"):
+            tables = Tables(opened, SOURCE.name, leased=True)
+            for number in range(20):
+                row = f"SELECT * REPLACE ('late {number}' AS batch) FROM {tables.scan('reads')}"
+                tables.write("reads", [row], replace=number % 2 == 0)
+        took = lives(shutil.copytree(home, tmp_path / f"measured{homes}"), "", None, "tidy")["seconds"]
+        while lives(home, "", rng.uniform(0.3, 1) * took, "tidy")["killed"]:
+            kills += 1
+            _compare(everything(home), expected)
+        _compare(everything(home), expected)
+        assert not untidy(home)
+
+
+def untidy(home: Path) -> list[Path]:
+    """The files of the lake that no version that is true names."""
+    with Home(load(home=home)) as opened:
+        tables = Tables(opened, SOURCE.name)
+        return [
+            path
+            for name, version in tables.versions.items()
+            for path in strays(opened.lake, SOURCE.name, name, version)
+        ]
 
 
 def test_kills_where_the_database_is_a_server(

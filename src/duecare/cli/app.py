@@ -20,6 +20,7 @@ from duecare.cli.proof import proof
 from duecare.cli.receipt import receipt
 from duecare.cli.retention import retention
 from duecare.cli.screen import screen
+from duecare.cli.tidy import tidy
 from duecare.cli.verify import verify
 from duecare.cli.watch import watch
 
@@ -35,6 +36,7 @@ app.add_typer(sources.app, name="sources")
 app.command()(ingest.ingest)
 app.command()(ingest.crawl)
 app.command()(ingest.reread)
+app.command()(tidy)
 app.command()(company.changes)
 app.command()(company.company)
 app.command()(company.search)

@@ -36,9 +36,16 @@ def query(
     entity: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The changes, oldest window first. ``since`` counts by ``not_after``, the first read that showed the change."""
+    with home.readers.reading():
+        yield from _found(home, source, since, kind, entity)
+
+
+def _found(
+    home: Home, source: str | None, since: datetime | None, kind: str | None, entity: str | None
+) -> Iterator[dict[str, Any]]:
     with home.database.session() as session:
         names = [source] if source else known_sources(session)
-        scans = [Tables(home, name, session).scan("changes") for name in names]
+        scans = [Tables(home, name, session, leased=True).scan("changes") for name in names]
     if not scans:
         return
     conditions, values = ["true"], []

@@ -58,9 +58,9 @@ def company(home: Home, entity: str, *, as_of: date | None = None, known_at: dat
     ``known_at`` shows what the snapshots received up to then say; ``as_of`` what was true on that day as far as the
     register's own dates, or else our observations, tell. Raises ``UnknownName``.
     """
-    with home.database.session() as session:
+    with home.readers.reading(), home.database.session() as session:
         names = known_sources(session)
-        tables = {name: Tables(home, name, session) for name in names}
+        tables = {name: Tables(home, name, session, leased=True) for name in names}
         disputes = {
             (row.source, row.section, row.key)
             for row in session.execute(
@@ -111,11 +111,12 @@ def names(home: Home, source: str, entities: Iterable[str]) -> dict[str, str]:
     wanted = pa.table({"entity": pa.array(list(entities), pa.string())})
     cursor = home.lake.connection.cursor()
     cursor.register("wanted_names", wanted)
-    rows = cursor.execute(
-        f"""SELECT entity, arg_max(json_extract_string(value, '$.name'), first_observed)
-        FROM {Tables(home, source).scan("facts")} SEMI JOIN wanted_names USING (entity)
-        WHERE section = 'basic' AND value IS NOT NULL GROUP BY ALL"""
-    ).fetchall()
+    with home.readers.reading():
+        rows = cursor.execute(
+            f"""SELECT entity, arg_max(json_extract_string(value, '$.name'), first_observed)
+            FROM {Tables(home, source, leased=True).scan("facts")} SEMI JOIN wanted_names USING (entity)
+            WHERE section = 'basic' AND value IS NOT NULL GROUP BY ALL"""
+        ).fetchall()
     return {entity: name for entity, name in rows if name}
 
 

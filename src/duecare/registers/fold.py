@@ -21,6 +21,7 @@ from duecare.registers.batches import Arrival, Outcome, count_changes, next_seq,
 from duecare.registers.models import Batch
 from duecare.registers.reading import Stage, open_workshop
 from duecare.registers.tables import READABLE, WHOLE, Tables
+from duecare.registers.tidy import tidy_if_due
 from duecare.store.home import Home
 
 Stager = Callable[[Home, Adapter, Arrival, str], AbstractContextManager[tuple[Stage, int, str]]]
@@ -85,7 +86,7 @@ def reread(
             return Outcome(arrival.id, source, "known", arrival.observed_at, 0, 0, "", {})
     open_workshop(home.lake.connection)
     _open_incoming(home)
-    tables = Tables(home, source)
+    tables = Tables(home, source, leased=True)
     for index, item in enumerate(stored):
         progress(f"reading snapshot {index + 1} of {len(stored)} again ({item.observed_at:%Y-%m-%d})")
         with stager(home, adapter, item, f"r{index}_") as (made, _, _):
@@ -106,6 +107,8 @@ def reread(
         counted = count_changes(home, session, arrival.id, source, "work.final_changes")
         session.get_one(Batch, arrival.id).counts = {"changes": counted, "snapshots": len(stored)}
         tables.declare(session)
+    progress("tidying")
+    tidy_if_due(home, source)
     return Outcome(arrival.id, source, "committed", arrival.observed_at, 0, 0, "", total(counted), late=True)
 
 

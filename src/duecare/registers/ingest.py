@@ -34,6 +34,7 @@ from duecare.registers.models import Batch
 from duecare.registers.pages import Places, write_places
 from duecare.registers.reading import Stage, StagedSection, open_workshop, prepare, read_pages
 from duecare.registers.tables import READABLE, Tables
+from duecare.registers.tidy import tidy_if_due
 from duecare.store.home import Home
 from duecare.store.packs import PackWriter, read_all
 
@@ -182,7 +183,10 @@ def _apply(
         progress("reading")
         open_workshop(home.lake.connection)
         with home.lake.drafting(), stage_arrival(home, adapter, arrival) as (made, rejects, file):
-            return _commit(home, adapter, arrival, made, progress, released, rejects, file)
+            outcome = _commit(home, adapter, arrival, made, progress, released, rejects, file)
+        progress("tidying")
+        tidy_if_due(home, arrival.source)
+        return outcome
 
 
 def _commit(
@@ -195,7 +199,7 @@ def _commit(
     rejects: int,
     file: str,
 ) -> Outcome:
-    tables = Tables(home, arrival.source)
+    tables = Tables(home, arrival.source, leased=True)
     rows = {item.section.name: item.rows for item in made.sections}
     counts: dict[str, Any] = {"rows": rows, "reads": _reads(home, made), "rejects": rejects}
     sections = {item.section.name: item.coverage.value for item in made.sections}

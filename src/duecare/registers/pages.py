@@ -141,15 +141,16 @@ def find_page(home: Home, given: str) -> StoredPage | None:
 
 def _places(home: Home, digits: str) -> list[dict[str, Any]]:
     """The rows of ``snapshots`` of all sources whose hash begins with ``digits``, oldest first."""
-    with home.database.session() as session:
-        tables = [Tables(home, source, session) for source in known_sources(session)]
-    scans = [f"SELECT '{each.source}' AS source, * FROM {each.scan('snapshots')}" for each in tables]
-    if not scans:
-        return []
-    cursor = home.lake.connection.cursor().execute(
-        f"""SELECT source, sha256, fetched_at, pack, frame_offset, frame_length FROM ({" UNION ALL ".join(scans)})
-        WHERE sha256 >= ? AND sha256 < ? ORDER BY fetched_at, source, pack""",
-        [digits, digits + "g"],
-    )
-    columns = [column[0] for column in cursor.description or []]
-    return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+    with home.readers.reading():
+        with home.database.session() as session:
+            tables = [Tables(home, source, session, leased=True) for source in known_sources(session)]
+        scans = [f"SELECT '{each.source}' AS source, * FROM {each.scan('snapshots')}" for each in tables]
+        if not scans:
+            return []
+        cursor = home.lake.connection.cursor().execute(
+            f"""SELECT source, sha256, fetched_at, pack, frame_offset, frame_length FROM ({" UNION ALL ".join(scans)})
+            WHERE sha256 >= ? AND sha256 < ? ORDER BY fetched_at, source, pack""",
+            [digits, digits + "g"],
+        )
+        columns = [column[0] for column in cursor.description or []]
+        return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]

@@ -39,7 +39,8 @@ def search(home: Home, text: str, limit: int = 20) -> list[Hit]:
     text = text.strip()
     if not text:
         raise BadInput("There is nothing to search for.", hint="Give a name, a part of one, or a code.")
-    index = _current(home)
+    with home.readers.reading():
+        index = _current(home)
     if index is None:
         return []
     searcher = index.searcher()
@@ -65,7 +66,7 @@ def search(home: Home, text: str, limit: int = 20) -> list[Hit]:
 
 def _current(home: Home) -> tantivy.Index | None:
     with home.database.session() as session:
-        tables = [Tables(home, source, session) for source in known_sources(session)]
+        tables = [Tables(home, source, session, leased=True) for source in known_sources(session)]
     if not tables:
         return None
     wanted = {table.source: table.versions.get("facts", -1) for table in tables}

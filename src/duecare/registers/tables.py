@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from duecare.registers.models import LakeVersion
 from duecare.store.home import Home
 from duecare.store.lake import NEW
+from duecare.store.upkeep import to_merge
 
 COLUMNS: dict[str, str] = {
     "facts": "section VARCHAR, entity VARCHAR, key VARCHAR, hash BIGINT, value VARCHAR, effective_on DATE, "
@@ -32,6 +33,14 @@ COLUMNS: dict[str, str] = {
 }
 """Columns of each table as DuckDB definitions, in order. Times are in UTC."""
 
+ORDERS: dict[str, str] = {
+    "facts": "section, entity, key, first_observed",
+    "reads": "section, entity, observed_at, seq",
+    "changes": "section, entity, key, not_after",
+    "snapshots": "sha256, fetched_at",
+}
+"""The order of rows in a file that was put together, so that what is asked for stands close; ``held`` does its own."""
+
 WHOLE = "*"
 """The entity of a read that covered the whole list."""
 
@@ -40,9 +49,15 @@ READABLE = "state IN ('read', 'empty')"
 
 
 class Tables:
-    """The tables of one source at the versions that were true when this was made."""
+    """The tables of one source at the versions that were true when this was made.
 
-    def __init__(self, home: Home, source: str, session: Session | None = None) -> None:
+    ``leased``: whoever makes it reads within ``home.readers.reading()`` or has the right to write the lake. Otherwise
+    the home counts as a reader until it is closed, and no file that it may read is removed until then.
+    """
+
+    def __init__(self, home: Home, source: str, session: Session | None = None, *, leased: bool = False) -> None:
+        if not leased:
+            home.readers.keep()
         self.home = home
         self.source = source
         if session is None:
@@ -68,6 +83,13 @@ class Tables:
         self.versions[table] = self.home.lake.write(
             self.source, table, self.versions.get(table, NEW), queries, replace=replace, ordered=ordered
         )
+
+    def merge(self, table: str) -> None:
+        """Put small files of ``table`` together where there are many. Nobody sees it until ``declare``."""
+        version = self.versions.get(table, NEW)
+        small = to_merge(self.home.lake.members(self.source, table, version)) if table in ORDERS else []
+        if small:
+            self.versions[table] = self.home.lake.merge(self.source, table, version, small, ORDERS[table])
 
     def declare(self, session: Session) -> None:
         """Make what was written true, together with whatever else ``session`` commits."""

@@ -19,6 +19,7 @@ from duecare.errors import BadInput, Busy
 from duecare.settings import Settings
 from duecare.store.database import Database
 from duecare.store.lake import Lake
+from duecare.store.readers import Readers
 from duecare.store.snapshots import Snapshots
 
 
@@ -71,6 +72,11 @@ class Home:
         return Lake(self.path / "lake", memory_limit=self.settings.memory_limit, threads=self.settings.threads)
 
     @cached_property
+    def readers(self) -> Readers:
+        """Who reads the lake."""
+        return Readers(self.path / "lake-readers.lock")
+
+    @cached_property
     def snapshots(self) -> Snapshots:
         """Bytes as received."""
         return Snapshots(self.path / "snapshots")
@@ -92,7 +98,7 @@ class Home:
 
     def close(self) -> None:
         """Close what was opened."""
-        for name in ("database", "lake"):
+        for name in ("database", "lake", "readers"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
 

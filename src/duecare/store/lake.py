@@ -15,12 +15,13 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow.parquet as pq
-from deltalake import DeltaTable, Schema
+from deltalake import DeltaTable, PostCommitHookProperties, Schema
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 if TYPE_CHECKING:
@@ -28,6 +29,18 @@ if TYPE_CHECKING:
 
 NEW = -1
 """The version of a table that does not exist yet."""
+
+_KEEP_LOG = PostCommitHookProperties(cleanup_expired_logs=False)
+"""A commit is not true yet when it is written: it must not take the log of the version that is."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A Parquet file of a table: its name, its size in bytes, and its part, if it was written by part."""
+
+    name: str
+    size: int
+    part: str | None
 
 
 class Lake:
@@ -45,7 +58,7 @@ class Lake:
         if threads:
             self.connection.execute(f"SET threads={threads}")
         self._backend: Backend | None = None
-        self._files: dict[tuple[str, str, int], list[tuple[str, str | None]]] = {}
+        self._files: dict[tuple[str, str, int], list[File]] = {}
 
     @property
     def backend(self) -> Backend:
@@ -61,9 +74,9 @@ class Lake:
 
         With ``part``, those of other parts are left out (see ``write``).
         """
-        found = self._parted(source, table, version)
-        folder = self._path(source, table)
-        return [f"{folder}/{name}" for name, own in found if part is None or own is None or own == part]
+        folder = self.folder(source, table)
+        found = self.members(source, table, version)
+        return [f"{folder}/{each.name}" for each in found if part is None or each.part is None or each.part == part]
 
     def scan(self, source: str, table: str, version: int, columns: str, part: str | None = None) -> str:
         """SQL that reads ``table`` as of ``version``. ``columns``: DuckDB definitions, used where it is empty.
@@ -95,7 +108,7 @@ class Lake:
         part is what all rows of a file have in their first column, and ``replace`` then replaces the files of these
         parts only. Returns the new version. Versions above ``version`` that were never declared true are undone first.
         """
-        folder = Path(self._path(source, table))
+        folder = self.folder(source, table)
         folder.mkdir(parents=True, exist_ok=True)
         parts = queries if isinstance(queries, Mapping) else None
         asked = queries.items() if isinstance(queries, Mapping) else ((None, query) for query in queries)
@@ -111,15 +124,33 @@ class Lake:
             schema = Schema.from_arrow(pq.read_schema(folder / adds[0].path).remove_metadata())
             create_table_with_add_actions(str(folder), schema, adds, mode="error")
             return 0
-        delta = DeltaTable(str(folder))
+        delta = self.settled(source, table, version)
+        removes = []
+        if replace:
+            members = self.members(source, table, version)
+            if parts is not None and any(each.part is None for each in members):
+                raise ValueError(f"{source}/{table} was not written by part, and cannot be replaced by part")
+            removes = [_remove_action(each) for each in members if parts is None or each.part in parts]
+        return _commit(delta, [*removes, *adds])
+
+    def merge(self, source: str, table: str, version: int, files: Sequence[File], order: str) -> int:
+        """Put the rows of ``files`` of ``version`` into one file, in the order of the SQL list ``order``; says the same
+        as before. Returns the new version."""
+        folder = self.folder(source, table)
+        rows = read_files(folder / each.name for each in files)
+        path = self._write_file(folder, f"SELECT * FROM {rows} ORDER BY {order}", ordered=True)
+        delta = self.settled(source, table, version)
+        adds = [_add_action(path, None, says_new=False)] if path else []
+        return _commit(delta, [*(_remove_action(each, says_new=False) for each in files), *adds])
+
+    def settled(self, source: str, table: str, version: int) -> DeltaTable:
+        """The table, brought back to ``version`` where a killed process wrote versions above it."""
+        folder = str(self.folder(source, table))
+        delta = DeltaTable(folder)
         if delta.version() != version:
-            delta.restore(version)
-            delta = DeltaTable(str(folder))
-        removes = self._removes(source, table, version, parts) if replace else []
-        if not adds and not removes:
-            return delta.version()
-        delta.create_write_transaction([*removes, *adds], "append", delta.schema())
-        return DeltaTable(str(folder)).version()
+            delta.restore(version, post_commithook_properties=_KEEP_LOG)
+            delta = DeltaTable(folder)
+        return delta
 
     @contextmanager
     def drafting(self) -> Iterator[None]:
@@ -138,34 +169,28 @@ class Lake:
         """Close the engine."""
         self.connection.close()
 
-    def _path(self, source: str, table: str) -> str:
-        return str(self.root / source / table)
+    def folder(self, source: str, table: str) -> Path:
+        """Where ``table`` is."""
+        return self.root / source / table
 
-    @property
-    def _drafts(self) -> Path:
-        return self.root / ".drafts"
-
-    def _parted(self, source: str, table: str, version: int) -> list[tuple[str, str | None]]:
-        """Each file of ``table`` as of ``version`` by its name, with its part."""
+    def members(self, source: str, table: str, version: int) -> list[File]:
+        """The files of ``table`` as of ``version``; none where it does not exist."""
         if version == NEW:
             return []
         key = (source, table, version)
         if key not in self._files:
-            delta = DeltaTable(self._path(source, table), version=version)
+            delta = DeltaTable(str(self.folder(source, table)), version=version)
             first = delta.schema().fields[0].name
             actions = delta.get_add_actions(flatten=True)
-            names = actions.column("path").to_pylist()
+            names, sizes = (actions.column(name).to_pylist() for name in ("path", "size_bytes"))
             least = f"min.{first}"
             parts = actions.column(least).to_pylist() if least in actions.column_names else [None] * len(names)
-            self._files[key] = list(zip(names, parts, strict=True))
+            self._files[key] = [File(*each) for each in zip(names, sizes, parts, strict=True)]
         return self._files[key]
 
-    def _removes(self, source: str, table: str, version: int, parts: Mapping[str, str] | None) -> list[RemoveAction]:
-        found = self._parted(source, table, version)
-        if parts is not None and any(part is None for _, part in found):
-            raise ValueError(f"{source}/{table} was not written by part, and cannot be replaced by part")
-        at = int(time.time() * 1000)
-        return [RemoveAction(name, True, at) for name, part in found if parts is None or part in parts]
+    @property
+    def _drafts(self) -> Path:
+        return self.root / ".drafts"
 
     def _write_file(self, folder: Path, query: str, *, ordered: bool = False) -> Path | None:
         path = folder / f"{uuid.uuid4().hex}.parquet"
@@ -200,11 +225,24 @@ def read_files(paths: Iterable[str | Path]) -> str:
     return f"read_parquet([{listed}])"
 
 
-def _add_action(path: Path, part: str | None) -> AddAction:
+def _commit(delta: DeltaTable, actions: list[AddAction | RemoveAction]) -> int:
+    """The version that ``actions`` make."""
+    if not actions:
+        return delta.version()
+    delta.create_write_transaction(actions, "append", delta.schema(), post_commithook_properties=_KEEP_LOG)
+    delta.update_incremental()
+    return delta.version()
+
+
+def _remove_action(file: File, *, says_new: bool = True) -> RemoveAction:
+    return RemoveAction(file.name, says_new, int(time.time() * 1000))
+
+
+def _add_action(path: Path, part: str | None, *, says_new: bool = True) -> AddAction:
     metadata = pq.read_metadata(path)
     stats: dict[str, Any] = {"numRecords": metadata.num_rows}
     if part is not None:
         # Any engine that reads the table may leave the file out by this.
         first = metadata.schema.column(0).name
         stats |= {"minValues": {first: part}, "maxValues": {first: part}, "nullCount": {first: 0}}
-    return AddAction(path.name, path.stat().st_size, {}, int(time.time() * 1000), True, json.dumps(stats))
+    return AddAction(path.name, path.stat().st_size, {}, int(time.time() * 1000), says_new, json.dumps(stats))

@@ -75,7 +75,8 @@ def backup(home: Home, folder: Path) -> Backup:
     kind = "sqlite" if home.database.embedded else "postgresql"
     write_private(_key_path(home.path, name), f"duecare-backup-key/1 {name} {key.hex()}\n".encode())
     made_at = home.clock.now()
-    with (folder / _SEALED).open("wb") as raw:
+    # While it reads, nothing removes the files that the database it has copied names.
+    with home.readers.reading(), (folder / _SEALED).open("wb") as raw:
         writer = _Writer(raw, key)
         with tarfile.open(fileobj=writer, mode="w|", format=tarfile.PAX_FORMAT) as archive:
             with _dumped(home.path, url, kind) as dumped:

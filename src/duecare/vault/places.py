@@ -19,12 +19,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
-from deltalake import DeltaTable
 from sqlalchemy import ColumnClause, column, delete, func, select, table, text
 from sqlalchemy.orm import Session
 
 from duecare.store.home import Home
 from duecare.store.lake import NEW
+from duecare.store.upkeep import sweep
 
 GROUP = "duecare.places"
 _PART = 5000
@@ -142,10 +142,11 @@ class LakeRows:
                 version = home.lake.write(self.source, self.table, version, [kept], replace=True)
                 with home.database.session() as declaring:
                     declaring.execute(_DECLARE, {"version": version, "source": self.source, "table": self.table})
-            path = home.lake.root / self.source / self.table
-            DeltaTable(str(path)).vacuum(0, dry_run=False, enforce_retention_duration=False)
+            # At once, whoever reads: an erasure waits for nobody.
+            sweep(home.lake, self.source, self.table, version)
 
     def _version(self, home: Home, session: Session | None = None) -> int:
+        home.readers.keep()
         with nullcontext(session) if session is not None else home.database.session() as reading:
             found = reading.execute(_DECLARED, {"source": self.source, "table": self.table}).scalar()
         return NEW if found is None else int(found)
