@@ -130,7 +130,7 @@ def known_before(rows: ir.Table, seen: ir.Table) -> ir.Table:
 def with_kinds(rows: ir.Table, known: ir.Table) -> ir.Table:
     """``rows`` with ``kind``: what each difference is, null where it is no change.
 
-    A newcomer of a whole list is a first observation (docs/decisions/0001)."""
+    A newcomer of a whole list is a first observation (docs/decisions/newcomers-of-a-whole-list.md)."""
     newcomer = (rows.coverage == Coverage.WHOLE.value) & ~rows.entity.isin(known.entity)
     kind = ibis.cases(
         (rows.same, ibis.null("string")),
