@@ -67,8 +67,9 @@ class Sample:
     def with_columns_moved(self) -> str:
         """The same table with its columns in reverse."""
         out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerows(reversed(row) for row in csv.reader(io.StringIO(self.text)))
+        delimiter = ";" if self.source == "mapped" else ","
+        writer = csv.writer(out, lineterminator="\n", delimiter=delimiter)
+        writer.writerows(reversed(row) for row in csv.reader(io.StringIO(self.text), delimiter=delimiter))
         return out.getvalue()
 
     def with_bad(self) -> tuple[str, int]:

@@ -21,6 +21,11 @@ each_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda each: f"{eac
 each_table = pytest.mark.parametrize(
     "sample", [each for each in SAMPLES if each.form == "csv"], ids=lambda each: f"{each.source}/{each.file}"
 )
+each_with_a_record_a_line = pytest.mark.parametrize(
+    "sample",
+    [each for each in SAMPLES if each.form in ("csv", "lines")],
+    ids=lambda each: f"{each.source}/{each.file}",
+)
 
 
 @pytest.fixture(scope="module")
@@ -100,17 +105,13 @@ def test_each_form_covers_its_own_sections(sample: Sample, connection: DuckDBPyC
     assert refused(staged) == []
 
 
-@each_sample
+@each_with_a_record_a_line
 def test_sections_without_rows_are_still_covered(
     sample: Sample, connection: DuckDBPyConnection, tmp_path: Path
 ) -> None:
     """A section that the form has and that holds nothing was read, and found empty."""
-    if sample.form == "csv":
-        text = "".join(sample.text.splitlines(keepends=True)[:2])
-    elif sample.form == "lines":
-        text = sample.text.splitlines(keepends=True)[1]
-    else:
-        pytest.skip("one record of this form has rows in every section")
+    lines = sample.text.splitlines(keepends=True)
+    text = "".join(lines[:2]) if sample.form == "csv" else lines[1]
     staged = sample.adapter().stage(written(tmp_path, sample, text), connection)
     assert set(staged.coverage) == set(staged.rows) == sample.covers
 
@@ -135,18 +136,14 @@ def test_another_order_is_no_change(sample: Sample, connection: DuckDBPyConnecti
 @each_table
 def test_another_order_of_columns_is_no_change(sample: Sample, connection: DuckDBPyConnection, tmp_path: Path) -> None:
     """Columns are found by their names."""
-    if sample.source == "mapped":
-        pytest.skip("written with semicolons")
     adapter = sample.adapter()
     moved = adapter.stage(written(tmp_path, sample, sample.with_columns_moved()), connection)
     assert content(moved) == content(adapter.stage(sample.path, connection))
 
 
-@each_sample
+@each_with_a_record_a_line
 def test_records_said_twice_collapse(sample: Sample, connection: DuckDBPyConnection, tmp_path: Path) -> None:
     """An exact repetition is neither a row nor a reject."""
-    if sample.form not in ("csv", "lines"):
-        pytest.skip("repetition is tested on forms with one record a line")
     lines = sample.text.splitlines(keepends=True)
     adapter = sample.adapter()
     staged = adapter.stage(written(tmp_path, sample, sample.text + "".join(lines[1:])), connection)

@@ -132,11 +132,10 @@ def test_after_the_erasure_the_canary_is_nowhere(park: Vault, tmp_path: Path) ->
     assert vault.open("name", stays, "pass_contract", "gate") == other
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # test_copies restores servers
 def test_a_backup_from_before_brings_no_canary_back(park: Vault, tmp_path: Path) -> None:
     """The backup is restored beside the newer log and keys: when the vault opens, what was erased is erased again."""
     vault, home = park, park.home.path
-    if not vault.database.embedded:
-        pytest.skip("test_copies restores servers; here every file is searched")
     word = f"canary{secrets.token_hex(12)}"
     subject, stays = holder(vault), holder(vault)
     plant(vault, subject, word)
