@@ -20,7 +20,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 @dataclass
 class MailServer:
-    """``mails``: (recipient, bytes) as accepted. ``answer``: recipient → reply to DATA; 250 is acceptance."""
+    """``mails``: (recipient, bytes) as accepted. ``answer``: recipient → reply to DATA; 250 is acceptance, and an empty
+    one none at all: the mail is taken, and the line goes dead."""
 
     url: str = ""
     mails: list[tuple[str, bytes]] = field(default_factory=list)
@@ -38,9 +39,12 @@ class MailServer:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         recipient = envelope.rcpt_tos[0]
         said = self.answer(recipient)
-        if said.startswith("250"):
+        if said.startswith("250") or not said:
             self.mails.append((recipient, cast("bytes", envelope.original_content)))
-        return said
+        if not said:
+            assert server.transport is not None
+            server.transport.close()
+        return said or "250 OK"
 
     def parsed(self) -> list[EmailMessage]:
         """The mails, read."""

@@ -125,6 +125,11 @@ def _say_correction(done: Any) -> None:
         f"Alert {done.alert} is corrected by alert {done.correction}: {done.recipients} will hear it, "
         f"{done.cancelled} had not been told and will not be. `duecare deliver` sends it."
     )
+    if done.waiting:
+        say(
+            f"{done.waiting} of them are just being written to: they hear it only if the alert reaches them. "
+            "`duecare deliver` settles it."
+        )
     if done.rerouted:
         members = ", ".join(map(str, done.rerouted))
         say(f"[yellow]! The address has ended; the correction is in the message centre[/] of member {members}.")

@@ -23,6 +23,8 @@ from sqlalchemy import and_, func, literal_column, or_, select, update
 from sqlalchemy.orm import Session
 
 from duecare.evidence.outbox import Act, record_all
+from duecare.radar.detour import send_round
+from duecare.radar.in_flight import lock, settle, stop_abandoned
 from duecare.radar.models import Alert, ChannelAddress, Delivery, DeliveryMode, DeliveryState
 from duecare.store.home import Home
 
@@ -77,8 +79,10 @@ def worker(home: Home) -> Iterator[str]:
 def claim(session: Session, name: str, now: datetime, channels: Sequence[str], limit: int) -> list[int]:
     """Claim up to ``limit`` deliveries that are due by one of ``channels``; ids in the order they fell due.
 
-    What was ``sending`` under a claim that has run out may have arrived, and is so marked before it goes again.
+    What was ``sending`` under a claim that has run out may have arrived, and is so marked before it goes again; unless
+    its alert was taken back meanwhile.
     """
+    stop_abandoned(session, now)
     wanted = (
         select(Delivery.id)
         .where(or_(and_(_DUE, Delivery.next_at <= now), and_(_SENDING, Delivery.claimed_until <= now)))
@@ -126,28 +130,29 @@ def free_the_dead(home: Home, now: datetime) -> int:
     return len(freed)
 
 
-def release(session: Session, name: str, ids: Sequence[int]) -> None:
+def release(session: Session, name: str, ids: Sequence[int], now: datetime) -> None:
     """Give back claimed deliveries that were not tried: they are due as before, and nobody was told by this claim."""
     if ids:
-        session.execute(
-            update(Delivery)
-            .where(Delivery.id.in_(ids), Delivery.claimed_by == name)
-            .values(state=DeliveryState.DUE.value, claimed_by=None, claimed_until=None)
-        )
+        lock(session, ids)
+        mine = Delivery.id.in_(ids) & (Delivery.claimed_by == name)
+        values = {"state": DeliveryState.DUE.value, "claimed_by": None, "claimed_until": None}
+        settle(session, list(session.scalars(update(Delivery).where(mine).values(values).returning(Delivery.id))), now)
 
 
 def note(session: Session, name: str, outcomes: Sequence[Outcome], now: datetime) -> int:
     """Note outcomes with their evidence; those of deliveries that the worker no longer holds are dropped.
 
-    Returns how many were noted. A digest's outcome is that of every alert it carries.
+    Returns how many were noted. A digest's outcome is that of every alert it carries, and what waits for an outcome is
+    settled with it.
     """
-    noted = 0
+    lock(session, [outcome.delivery_id for outcome in outcomes])
+    noted: list[int] = []
     sent = [outcome for outcome in outcomes if outcome.state is DeliveryState.SENT]
     if sent:
         held = _settle(session, name, [outcome.delivery_id for outcome in sent], {"state": "sent", "sent_at": now})
         _carry(session, held, {"state": "sent", "sent_at": now})
         _record_sent(session, held, now)
-        noted += len(held)
+        noted += held
     for outcome in outcomes:
         if outcome.state is DeliveryState.SENT:
             continue
@@ -159,8 +164,10 @@ def note(session: Session, name: str, outcomes: Sequence[Outcome], now: datetime
         if over:
             _carry(session, held, values)
             _record_over(session, held, outcome, now)
-        noted += len(held)
-    return noted
+            send_round(session, held, now)
+        noted += held
+    settle(session, noted, now)
+    return len(noted)
 
 
 def _settle(session: Session, name: str, ids: Sequence[int], values: dict[str, Any]) -> list[int]:

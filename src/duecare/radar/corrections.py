@@ -4,30 +4,31 @@ In case 1 the operator deleted the item and told nobody; the court ordered a cla
 is known here: the deliveries of an alert are the list of those who must hear its correction.
 
 The rule of this module: whoever was told, or may have been, hears the correction, and nobody else. What is still due is
-cancelled in the same transaction.
+cancelled in the same transaction; what is on its way decides by its outcome (``in_flight.py``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, exists, func, insert, literal, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, and_, case, func, insert, literal, select, true
+from sqlalchemy.orm import Session
 
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.evidence.outbox import record
+from duecare.radar.detour import COLUMNS, fresh, to_centre
+from duecare.radar.in_flight import stop
 from duecare.radar.models import (
     AddressState,
     Alert,
     AlertState,
     ChannelAddress,
     Delivery,
-    DeliveryMode,
     DeliveryState,
     may_have_been_told,
 )
-from duecare.radar.watches import CENTRE
 from duecare.store.home import Home
 
 
@@ -35,7 +36,8 @@ from duecare.store.home import Home
 class Correction:
     """What a retraction did. ``correction`` is the id of the new alert, none where nobody had been told yet.
 
-    ``recipients`` counts the deliveries that carry it, ``cancelled`` those of the original that never left,
+    ``recipients`` counts the deliveries that carry it, ``waiting`` those of them whose reader is just being told and
+    who hear it only if they were; ``cancelled`` counts the deliveries of the original that never left,
     ``rerouted`` names the members whose address has ended and who find it in the message centre instead. ``left``
     counts those who have left since: nobody knows any more who they were, and no correction can reach them.
     """
@@ -46,6 +48,7 @@ class Correction:
     cancelled: int
     rerouted: tuple[int, ...]
     left: int = 0
+    waiting: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -75,41 +78,44 @@ def correct(home: Home, session: Session, alert: Alert, reason: str, who: str, *
     if alert.state != AlertState.SENT.value:
         raise UseError(f"Alert {alert.id} was {alert.state} already.", hint="There is nothing left to take back.")
     now = home.clock.now()
-    # First the cancellation: a worker that has just claimed a delivery holds its row, and is waited for here; what it
-    # claimed is "sending" afterwards and counts as told.
-    cancelled = session.execute(
-        update(Delivery)
-        .where(Delivery.alert_id == alert.id, Delivery.state == DeliveryState.DUE.value)
-        .values(state=DeliveryState.CANCELLED.value)
-        .execution_options(synchronize_session=False)
-    )
-    number_cancelled = int(getattr(cancelled, "rowcount", 0))
-    told = session.execute(select(func.count()).where(Delivery.alert_id == alert.id, may_have_been_told())).scalar_one()
+    alert.state = AlertState.CORRECTED.value
+    session.flush()
+    before = _count(session, alert.id, Delivery.state == DeliveryState.CANCELLED.value)
+    stop(session, alert, now)
+    told = _count(session, alert.id, may_have_been_told())
+    cancelled = _count(session, alert.id, Delivery.state == DeliveryState.CANCELLED.value) - before
     correction: Alert | None = None
-    recipients, rerouted, left = 0, tuple[int, ...](), 0
+    recipients, waiting, rerouted, left = 0, 0, tuple[int, ...](), 0
     if told:
         correction = _correction_of(alert, reason, reason_en or reason, now)
         session.add(correction)
         session.flush()
         rerouted, left = _address_correction(session, alert, correction, now)
-        recipients = session.execute(select(func.count()).where(Delivery.alert_id == correction.id)).scalar_one()
-    alert.state = AlertState.CORRECTED.value if told else AlertState.WITHDRAWN.value
-    body = {
+        recipients = _count(session, correction.id, true())
+        waiting = _count(session, correction.id, Delivery.state == DeliveryState.WAITING.value)
+    else:
+        alert.state = AlertState.WITHDRAWN.value
+    body: dict[str, Any] = {
         "alert": alert.id,
         "change": alert.change_id,
         "correction": correction.id if correction else None,
         "recipients": recipients,
-        "cancelled": number_cancelled,
+        "cancelled": cancelled,
         "rerouted": len(rerouted),
         "left": left,
+        "waiting": waiting,
         "by": who,
         "reason": reason,
     }
     record(session, "alert:correct", f"alert:{alert.id}", body, now)
-    return Correction(alert.id, correction.id if correction else None, recipients, number_cancelled, rerouted, left)
+    return Correction(alert.id, body["correction"], recipients, cancelled, rerouted, left, waiting)
 
 
-def _correction_of(alert: Alert, zh: str, en: str, now: Any) -> Alert:
+def _count(session: Session, alert_id: int, which: ColumnElement[bool]) -> int:
+    return session.execute(select(func.count()).where(Delivery.alert_id == alert_id, which)).scalar_one()
+
+
+def _correction_of(alert: Alert, zh: str, en: str, now: datetime) -> Alert:
     """The alert that says that ``alert`` was wrong."""
     kept = (
         "batch_id", "entity", "name", "source", "section", "key", "category", "risk", "before", "after",
@@ -127,63 +133,32 @@ def _correction_of(alert: Alert, zh: str, en: str, now: Any) -> Alert:
     )
 
 
-def _address_correction(session: Session, alert: Alert, correction: Alert, now: Any) -> tuple[tuple[int, ...], int]:
+def _address_correction(
+    session: Session, alert: Alert, correction: Alert, now: datetime
+) -> tuple[tuple[int, ...], int]:
     """One delivery for each that told the original, as set work; returns the members whose address has ended, and how
-    many have left.
-
-    A watch that has ended since, and a digest that carried the original, make no difference: the correction goes out
-    at once, by the same channel, for a wrong word about a company does its harm by the hour.
-    """
-    target = ("alert_id", "member_id", "address_id", "channel", "mode", "state", "attempts", "created_at", "next_at",
-              "unanswered", "last_error")  # fmt: skip
-    fixed = (
-        literal(DeliveryMode.REALTIME.value),
-        literal(DeliveryState.DUE.value),
-        literal(0),
-        literal(now, Delivery.created_at.type),
-        literal(now, Delivery.next_at.type),
-        literal(False),
-        literal(""),
-    )
+    many have left. A watch that has ended since, and a digest that carried the original, make no difference."""
+    certain = Delivery.state != DeliveryState.SENDING.value
     was_told = and_(Delivery.alert_id == alert.id, may_have_been_told())
     active = ChannelAddress.state == AddressState.ACTIVE.value
+    state = case((certain, DeliveryState.DUE.value), else_=DeliveryState.WAITING.value)
     session.execute(
         insert(Delivery).from_select(
-            target,
-            select(literal(correction.id), Delivery.member_id, ChannelAddress.id, ChannelAddress.channel, *fixed)
+            COLUMNS,
+            select(literal(correction.id), Delivery.member_id, ChannelAddress.id, ChannelAddress.channel, state)
+            .add_columns(*fresh(now))
             .join(ChannelAddress, ChannelAddress.id == Delivery.address_id)
             .where(was_told, active),
         )
     )
     ended = (
-        select(Delivery.member_id)
+        select(Delivery.member_id, (func.max(case((certain, 1), else_=0)) == 1).label("certain"))
         .join(ChannelAddress, ChannelAddress.id == Delivery.address_id)
         .where(was_told, ~active)
-        .distinct()
+        .group_by(Delivery.member_id)
     )
-    without = set(session.execute(ended).scalars())
+    without = len(session.execute(ended).all())
     if not without:
         return (), 0
-    centre, there = aliased(ChannelAddress), aliased(Delivery)
-    first = (
-        select(func.min(centre.id))
-        .where(centre.channel == CENTRE, centre.state == AddressState.ACTIVE.value, centre.member_id.in_(ended))
-        .group_by(centre.member_id)
-    )
-    session.execute(
-        insert(Delivery).from_select(
-            target,
-            select(
-                literal(correction.id), ChannelAddress.member_id, ChannelAddress.id, ChannelAddress.channel, *fixed
-            ).where(
-                ChannelAddress.id.in_(first),
-                ~exists().where(there.alert_id == correction.id, there.address_id == ChannelAddress.id),
-            ),
-        )
-    )
-    rerouted = tuple(
-        session.execute(
-            select(ChannelAddress.member_id).where(ChannelAddress.id.in_(first)).order_by(ChannelAddress.member_id)
-        ).scalars()
-    )
-    return rerouted, len(without) - len(rerouted)
+    rerouted = to_centre(session, correction.id, ended, now)
+    return tuple(rerouted), without - len(rerouted)

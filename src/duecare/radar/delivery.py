@@ -244,7 +244,7 @@ class _Run:
             outcomes += fresh
         if untried:
             with self._home.database.session() as session:
-                release(session, name, untried)
+                release(session, name, untried, self._home.clock.now())
         return outcomes
 
     def _place(self, name: str, ready: Sequence[_Ready], channels: Mapping[str, Channel]) -> list[Outcome]:
@@ -290,7 +290,7 @@ class _Run:
             return [replace(one, denied=str(error)) for one in ready]
         except BaseException:
             with self._home.database.session() as session:
-                release(session, name, [one.delivery.id for one in ready])
+                release(session, name, [one.delivery.id for one in ready], self._home.clock.now())
             raise
         return [_with_address(one, held.get(one.subject, {}).get(one.delivery.address_id)) for one in ready]
 

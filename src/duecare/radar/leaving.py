@@ -102,7 +102,7 @@ def _retire(session: Session, members: Sequence[int], at: datetime) -> None:
     _do(session, update(ChannelAddress).where(theirs).values(ended))
     _do(session, update(Member).where(Member.id.in_(members), Member.left_at.is_(None)).values(left_at=at))
     _do(session, update(Watch).where(Watch.member_id.in_(members), Watch.ended_at.is_(None)).values(ended_at=at))
-    due = Delivery.member_id.in_(members) & (Delivery.state == DeliveryState.DUE.value)
+    due = Delivery.member_id.in_(members) & Delivery.state.in_((DeliveryState.DUE.value, DeliveryState.WAITING.value))
     _do(session, update(Delivery).where(due).values(state=DeliveryState.CANCELLED.value, last_error=_SAID))
 
 

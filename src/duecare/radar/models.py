@@ -76,9 +76,11 @@ class DeliveryMode(StrEnum):
 class DeliveryState(StrEnum):
     """``due`` (nobody was told) → ``sending`` (somebody may have been) → ``sent``, ``given_up``; or ``cancelled``.
 
-    A delivery of mode ``digest`` is ``sending`` from the moment its digest is composed.
+    A delivery of mode ``digest`` is ``sending`` from the moment its digest is composed. One of a correction is
+    ``waiting`` until it is known whether what it corrects has arrived (``in_flight.py``).
     """
 
+    WAITING = "waiting"
     DUE = "due"
     SENDING = "sending"
     SENT = "sent"
@@ -354,12 +356,14 @@ class Delivery(Base):
     )
 
 
-def may_have_been_told() -> ColumnElement[bool]:
+def may_have_been_told(of: type[Delivery] = Delivery) -> ColumnElement[bool]:
     """The deliveries whose recipient was told or may have been: who must hear a correction. The rest can be stopped.
+
+    ``of``: the deliveries, or an alias of them.
 
     >>> select(Delivery).where(Delivery.alert_id == alert.id, may_have_been_told())  # doctest: +SKIP
     """
-    return Delivery.state.in_((DeliveryState.SENT.value, DeliveryState.SENDING.value)) | Delivery.unanswered
+    return of.state.in_((DeliveryState.SENT.value, DeliveryState.SENDING.value)) | of.unanswered
 
 
 class Digest(Base):

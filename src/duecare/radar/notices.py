@@ -194,6 +194,7 @@ def _uphold(
         select(Alert)
         .where(Alert.id.in_(select(Screening.id).where(_about(notice))), Alert.state == AlertState.SENT.value)
         .order_by(Alert.id)
+        .with_for_update()
     ).scalars()
     return tuple(correct(home, session, alert, reason, by, reason_en=reason_en) for alert in list(alerts))
 

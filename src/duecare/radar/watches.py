@@ -20,15 +20,13 @@ from duecare.errors import BadInput, Busy, UnknownName, UseError
 from duecare.radar import contacts, purposes
 from duecare.radar.channels.channel import channel_class, channel_names
 from duecare.radar.contacts import Point
+from duecare.radar.detour import CENTRE
 from duecare.radar.models import AddressState, ChannelAddress, Member, Watch
 from duecare.registers.sections import Category
 from duecare.store.database import alone
 
 if TYPE_CHECKING:
     from duecare.vault.records import Vault
-
-CENTRE = "centre"
-"""The channel that every member has."""
 
 LEFT = "left:"
 """With what the name begins that the row of a member gets who left; no member is called so."""

@@ -1,0 +1,199 @@
+"""What was on its way when its correction was filed: whether it arrives decides who must hear the correction.
+
+    the delivery of the wrong alert, at the filing        the correction to the same reader
+    due                   → cancelled                     none
+    sent, or unanswered                                   due at once
+    sending                                               waits until the delivery ends:
+        sent                                                  due
+        refused for good, or cancelled                        cancelled, or due where an earlier attempt was unanswered
+        not taken this time → cancelled, not tried again      the same
+        its worker was killed → cancelled, not tried again    due: it may have arrived
+    in a digest that was composed and has not left        none: the digest is taken apart and composed without it
+    in a digest that is being sent, or is unanswered      waits until the digest is sent or given up
+
+A digest that may have arrived goes out again as it was, under its key, because what else it tells must arrive; the
+correction comes after it, so that it has the last word.
+
+The rule of this module: an outcome and what it means for a waiting correction commit together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, delete, exists, literal_column, or_, select, update
+from sqlalchemy.orm import Session, aliased
+
+from duecare.evidence.outbox import Act, record_all
+from duecare.radar.models import (
+    Alert,
+    AlertState,
+    Delivery,
+    DeliveryMode,
+    DeliveryState,
+    Digest,
+    may_have_been_told,
+)
+
+_AT_ONCE = 5_000
+_COMPOSED_ANEW = "Composed anew without an alert that was wrong."
+_WRONG = "The alert was wrong and is not sent any more."
+_WAITING, _DUE, _SENDING = DeliveryState.WAITING.value, DeliveryState.DUE.value, DeliveryState.SENDING.value
+_CANCELLED = DeliveryState.CANCELLED.value
+_CARRIED, _CARRIER = Delivery.mode == DeliveryMode.DIGEST.value, Delivery.mode == DeliveryMode.CARRIER.value
+
+
+def stop(session: Session, alert: Alert, now: datetime) -> None:
+    """Cancel what is due of ``alert``, take apart the digests with it that have not left, and let no outcome of what is
+    on its way be noted before the caller commits. The alert's state says already that it was wrong.
+
+    An outcome that is just being noted is waited for, and may make the delivery due again: hence the loop.
+    """
+    due = and_(Delivery.alert_id == alert.id, Delivery.state == _DUE)
+    within = select(Delivery.digest_id).where(Delivery.alert_id == alert.id, _CARRIED, Delivery.state == _SENDING)
+    alone = select(Delivery.id).where(Delivery.alert_id == alert.id, ~_CARRIED, Delivery.state == _SENDING)
+    carriers = select(Delivery.id).where(Delivery.digest_id.in_(within), _CARRIER)
+    held = set[int]()
+    while True:
+        # A worker that has just claimed a delivery, or composed a digest with it, holds its row and is waited for here.
+        _do(session, update(Delivery).where(due).values(state=_CANCELLED, last_error=_WRONG))
+        moving = {*session.scalars(alone), *session.scalars(carriers)} - held
+        if not moving:
+            break
+        lock(session, list(moving))
+        held |= moving
+    for part in _parts(list(session.scalars(carriers))):
+        _take_apart(session, part, now)
+
+
+def lock(session: Session, ids: Sequence[int]) -> None:
+    """Hold the rows until the transaction ends. In the order of their ids, so that no two wait for each other."""
+    for part in _parts(sorted(ids)):
+        session.execute(select(Delivery.id).where(Delivery.id.in_(part)).order_by(Delivery.id).with_for_update())
+
+
+def stop_abandoned(session: Session, now: datetime) -> None:
+    """Alerts that were taken back while a worker that is no more was sending them: they may have arrived, and are not
+    sent again."""
+    stopped = list(
+        session.scalars(
+            select(Delivery.id)
+            .where(Delivery.state == literal_column("'sending'"), Delivery.mode != literal_column("'digest'"))
+            .where(Delivery.claimed_until <= now, _taken_back(Delivery.alert_id))
+            .with_for_update(skip_locked=True)
+        )
+    )
+    if stopped:
+        _do(session, update(Delivery).where(Delivery.id.in_(stopped)).values(unanswered=True, state=_DUE))
+        settle(session, stopped, now)
+
+
+def settle(session: Session, ids: Sequence[int], now: datetime) -> None:
+    """Bring about what the state of ``ids`` means for corrections that wait for them: an outcome was just noted, or a
+    claim given back. Their rows are held by the caller's transaction."""
+    carriers = session.scalars(select(Delivery.id).where(Delivery.id.in_(ids), _CARRIER)).all()
+    within = list(session.scalars(select(Delivery.digest_id).where(Delivery.id.in_(carriers)))) if carriers else []
+    wrong = [
+        *_wrong(session, Delivery.id.in_(ids)),
+        *(_wrong(session, and_(Delivery.digest_id.in_(within), _CARRIED)) if within else ()),
+    ]
+    if not wrong:
+        return
+    again = select(Delivery.id).where(Delivery.id.in_([one for one, _, _ in wrong]), ~_CARRIED, Delivery.state == _DUE)
+    _cancel(session, again, _WRONG, now)
+    _take_apart(session, carriers, now)
+    _answer(session, {alert for _, alert, _ in wrong}, {member for _, _, member in wrong}, now)
+
+
+def _wrong(session: Session, which: ColumnElement[bool]) -> list[tuple[int, int, int]]:
+    """Delivery, alert and member of those of ``which`` whose alert was taken back."""
+    found = select(Delivery.id, Delivery.alert_id, Delivery.member_id).join(Alert, Alert.id == Delivery.alert_id)
+    rows = session.execute(found.where(which, Alert.state != AlertState.SENT.value))
+    return [(one, int(alert or 0), member) for one, alert, member in rows]
+
+
+def _taken_back(alert_id: Any) -> ColumnElement[bool]:
+    return exists().where(Alert.id == alert_id, Alert.state != AlertState.SENT.value)
+
+
+def _take_apart(session: Session, carriers: Sequence[int], now: datetime) -> None:
+    """Of ``carriers`` those that certainly never arrived and hold a wrong alert: what else they hold waits for a digest
+    again, which is composed at the next run, for the same day."""
+    inside = aliased(Delivery)
+    due = select(Delivery.id, Delivery.digest_id).where(
+        Delivery.id.in_(carriers),
+        Delivery.state == _DUE,
+        ~Delivery.unanswered,
+        exists().where(
+            inside.digest_id == Delivery.digest_id,
+            inside.mode == DeliveryMode.DIGEST.value,
+            _taken_back(inside.alert_id),
+        ),
+    )
+    found = session.execute(due).all()
+    if not found:
+        return
+    digests = [digest for _, digest in found]
+    held = and_(Delivery.digest_id.in_(digests), _CARRIED)
+    # No row keeps the digest's id: SQLite gives it to the next digest.
+    gone, waits = {"state": _CANCELLED, "last_error": _WRONG, "digest_id": None}, {"state": _DUE, "digest_id": None}
+    _do(session, update(Delivery).where(held, _taken_back(Delivery.alert_id)).values(gone))
+    _do(session, update(Delivery).where(held, Delivery.state == _SENDING).values(waits))
+    _cancel(session, select(Delivery.id).where(Delivery.id.in_([one for one, _ in found])), _COMPOSED_ANEW, now)
+    _do(session, update(Delivery).where(Delivery.id.in_([one for one, _ in found])).values(digest_id=None))
+    _do(session, delete(Digest).where(Digest.id.in_(digests)))
+
+
+def _answer(session: Session, alerts: set[int], members: set[int], now: datetime) -> None:
+    """What ``members`` wait for about ``alerts``, as far as it is known now: it goes out, or they were never told."""
+    first, same = aliased(Delivery), aliased(Delivery)
+    direct = exists().where(same.alert_id == -Delivery.alert_id, same.address_id == Delivery.address_id)
+    # One that goes to the centre because an address has ended speaks of what was sent to any address.
+    decides = and_(
+        first.alert_id == -Delivery.alert_id,
+        first.member_id == Delivery.member_id,
+        or_(first.address_id == Delivery.address_id, ~direct.correlate(Delivery)),
+    )
+    told = or_(first.state == DeliveryState.SENT.value, and_(first.unanswered, first.state != _SENDING))
+    waits = (
+        Delivery.alert_id.in_([-alert for alert in alerts]),
+        Delivery.member_id.in_(members),
+        Delivery.state == _WAITING,
+    )
+    _do(session, update(Delivery).where(*waits, exists().where(decides, told).correlate(Delivery)).values(state=_DUE))
+    open_still = exists().where(decides, first.state == _SENDING).correlate(Delivery)
+    if not _cancel(session, select(Delivery.id).where(*waits, ~open_still), "The alert never arrived.", now):
+        return
+    # Where none of them was told after all, there is nothing to correct: the alert was stopped in time.
+    heard = aliased(Delivery)
+    reached = exists().where(heard.alert_id == Alert.id, may_have_been_told(heard)).correlate(Alert)
+    corrected = and_(Alert.id.in_(alerts), Alert.state == AlertState.CORRECTED.value)
+    _do(session, update(Alert).where(corrected, ~reached).values(state=AlertState.WITHDRAWN.value))
+
+
+def _cancel(session: Session, which: Any, why: str, now: datetime) -> int:
+    """Cancel the deliveries of the query ``which``, with evidence; how many."""
+    chosen = session.execute(select(Delivery.id, Delivery.unanswered).where(Delivery.id.in_(which))).all()
+    if chosen:
+        ids = [one for one, _ in chosen]
+        values = {"state": _CANCELLED, "last_error": why, "claimed_by": None, "claimed_until": None}
+        _do(session, update(Delivery).where(Delivery.id.in_(ids)).values(values))
+        record_all(
+            session,
+            [
+                Act("delivery:cancel", f"delivery:{one}", {"may_have_arrived": bool(maybe)}, now)
+                for one, maybe in chosen
+            ],
+        )
+    return len(chosen)
+
+
+def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    """``ids``, so many at a time as one statement takes."""
+    return (ids[at : at + _AT_ONCE] for at in range(0, len(ids), _AT_ONCE))
+
+
+def _do(session: Session, statement: Any) -> None:
+    session.execute(statement.execution_options(synchronize_session=False))

@@ -1,0 +1,360 @@
+"""A correction that is filed while the wrong alert is being sent: every order of events, on both databases.
+
+The mail server files the correction when it has been handed the mail and before it answers.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from letterbox import MailServer, mail_server
+from owed import LEXICON, LIQUIDATION, NOW, alert, open_home, passed, watcher
+from sqlalchemy import select, update
+
+from duecare.clock import SetClock
+from duecare.evidence.outbox import EvidenceEntry
+from duecare.radar.corrections import Correction, retract
+from duecare.radar.delivery import deliver, failures
+from duecare.radar.models import Alert, ChannelAddress, Delivery, Digest, Member, Message
+from duecare.radar.watches import Reach, end_address, find_member
+from duecare.store.home import Home
+from duecare.vault.records import Vault
+
+REASON = "该企业并未清算"
+
+_WORKER = """
+import sys
+from duecare.clock import SetClock
+from duecare.radar.delivery import deliver
+from duecare.settings import load
+from duecare.store.home import Home
+sys.path.insert(0, sys.argv[1])
+from owed import LEXICON, NOW
+with Home(load(home=sys.argv[2], database_url=sys.argv[3], smtp_url=sys.argv[4]), SetClock(NOW)) as home:
+    deliver(home, lexicon=LEXICON)
+"""
+
+
+@pytest.fixture
+def mail() -> Iterator[MailServer]:
+    """A mail server."""
+    with mail_server() as server:
+        yield server
+
+
+@pytest.fixture
+def home(tmp_path: Path, database_url: str, mail: MailServer) -> Iterator[Home]:
+    """A home whose alerts go out by mail."""
+    with open_home(tmp_path, database_url, smtp_url=mail.url) as opened:
+        yield opened
+
+
+def watching(home: Home, name: str = "jia", *entities: str, realtime: bool = True) -> None:
+    """A member who is told of A, and of ``entities``, by mail."""
+    reach = Reach("mail", f"{name}@example.com")
+    watcher(home, name, ["A", *entities], reach, realtime=realtime, watch={"channels": ["mail"]})
+
+
+def wrong(home: Home, *more: str) -> int:
+    """An alert about A, and others about ``more``; the id of that about A."""
+    alert(home, [passed(entity, **LIQUIDATION) for entity in ("A", *more)])
+    with home.database.session() as session:
+        return session.scalars(select(Alert.id).where(Alert.entity == "A")).one()
+
+
+class Filing:
+    """An answer of the mail server: the first time it is asked, the correction is filed before it says ``answer``."""
+
+    def __init__(self, home: Home, alert_id: int, answer: str, also: Callable[[], object] = lambda: None) -> None:
+        self.home, self.alert_id, self.answer, self.also = home, alert_id, answer, also
+        self.filed: Correction | None = None
+
+    def __call__(self, recipient: str) -> str:
+        if self.filed is not None:
+            return "250 OK"
+        self.filed = retract(self.home, self.alert_id, REASON, "Zhang")
+        self.also()
+        return self.answer
+
+
+def later(home: Home, by: timedelta = timedelta(hours=2)) -> None:
+    """Let time pass, and send what is due then."""
+    assert isinstance(home.clock, SetClock)
+    home.clock.advance(by)
+    deliver(home, lexicon=LEXICON)
+
+
+def heard(mail: MailServer) -> list[tuple[str, str]]:
+    """Who was sent what, in order: an alert, a correction, or a digest with the companies that it names."""
+    found = []
+    for (recipient, _), each in zip(mail.mails, mail.parsed(), strict=True):
+        text = each.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+        what = "correction" if REASON in text else "alert"
+        if "监控日报" in each["Subject"]:
+            what = " ".join(["digest", *(name for name in ("A", "B") if f"{name} 有限公司" in text)])
+        found.append((recipient.partition("@")[0], what))
+    return found
+
+
+def states(home: Home, alert_id: int) -> list[tuple[str, str]]:
+    """The channel and state of every delivery of an alert."""
+    with home.database.session() as session:
+        rows = session.execute(
+            select(Delivery.channel, Delivery.state).where(Delivery.alert_id == alert_id).order_by(Delivery.id)
+        )
+        return [(channel, state) for channel, state in rows]
+
+
+def state_of(home: Home, alert_id: int) -> str:
+    """The state of the alert."""
+    with home.database.session() as session:
+        return session.get_one(Alert, alert_id).state
+
+
+def test_taken_then_corrected(home: Home, mail: MailServer) -> None:
+    """The mail is accepted after all: the reader hears the correction, after the alert."""
+    watching(home)
+    told = wrong(home)
+    mail.answer = filing = Filing(home, told, "250 OK")
+    deliver(home, lexicon=LEXICON)
+    assert filing.filed is not None
+    assert (filing.filed.recipients, filing.filed.waiting, filing.filed.cancelled) == (1, 1, 0)
+    later(home)
+    assert heard(mail) == [("jia", "alert"), ("jia", "correction")]
+    assert (state_of(home, told), states(home, -told)) == ("corrected", [("mail", "sent")])
+
+
+def test_refused_for_good(home: Home, mail: MailServer) -> None:
+    """The mail is refused: the reader never heard of it, hears no correction, and the alert counts as withdrawn."""
+    watching(home)
+    told = wrong(home)
+    mail.answer = Filing(home, told, "550 no such user")
+    deliver(home, lexicon=LEXICON)
+    later(home)
+    assert heard(mail) == []
+    assert (states(home, told), states(home, -told)) == ([("mail", "given_up")], [("mail", "cancelled")])
+    assert state_of(home, told) == "withdrawn"
+    with home.database.session() as session:
+        kinds = list(session.scalars(select(EvidenceEntry.kind).where(EvidenceEntry.kind.startswith("delivery:"))))
+    assert kinds == ["delivery:give_up", "delivery:cancel"]
+
+
+def test_refused_after_an_attempt_that_was_not_answered(home: Home, mail: MailServer) -> None:
+    """An earlier attempt may have arrived: the correction goes out though the last one was refused."""
+    watching(home)
+    told = wrong(home)
+    mail.answer = lambda recipient: ""
+    deliver(home, lexicon=LEXICON)
+    mail.answer = Filing(home, told, "550 no such user")
+    later(home)
+    later(home)
+    assert heard(mail) == [("jia", "alert"), ("jia", "correction")]
+
+
+def test_not_taken_this_time(home: Home, mail: MailServer) -> None:
+    """The server is busy: the wrong alert is not tried again, and nobody hears a correction of it."""
+    watching(home)
+    told = wrong(home)
+    mail.answer = Filing(home, told, "451 try again later")
+    deliver(home, lexicon=LEXICON)
+    later(home)
+    assert heard(mail) == []
+    assert (states(home, told), states(home, -told)) == ([("mail", "cancelled")], [("mail", "cancelled")])
+    assert state_of(home, told) == "withdrawn"
+
+
+def test_no_answer(home: Home, mail: MailServer) -> None:
+    """The line goes dead: the alert may have arrived. It is not sent again, and the correction is."""
+    watching(home)
+    told = wrong(home)
+    mail.answer = Filing(home, told, "")
+    deliver(home, lexicon=LEXICON)
+    later(home)
+    later(home)
+    assert heard(mail) == [("jia", "alert"), ("jia", "correction")]
+    assert (states(home, told), states(home, -told)) == ([("mail", "cancelled")], [("mail", "sent")])
+
+
+def _worker(home: Home, mail: MailServer) -> subprocess.Popen[bytes]:
+    """A delivery run in a process of its own."""
+    given = [str(Path(__file__).parent), str(home.path), home.database.url, mail.url]
+    return subprocess.Popen([sys.executable, "-c", _WORKER, *given])
+
+
+@pytest.mark.parametrize("first", ["corrected", "killed"])
+def test_killed(home: Home, mail: MailServer, first: str) -> None:
+    """The worker is killed while it sends, before or after the correction is filed: the alert may have arrived, goes
+    out no more, and the correction follows it."""
+    watching(home)
+    told = wrong(home)
+    process: list[subprocess.Popen[bytes]] = []
+
+    def kill() -> None:
+        os.kill(process[0].pid, signal.SIGKILL)
+        process[0].wait(20)
+
+    def answer(recipient: str) -> str:
+        if first == "killed":
+            kill()
+        retract(home, told, REASON, "Zhang")
+        if first == "corrected":
+            kill()
+        mail.answer = lambda recipient: "250 OK"
+        return "250 OK"
+
+    mail.answer = answer
+    process.append(_worker(home, mail))
+    process[0].wait(60)
+    deliver(home, lexicon=LEXICON)
+    assert heard(mail) == [("jia", "alert"), ("jia", "correction")]
+    assert (states(home, told), states(home, -told)) == ([("mail", "cancelled")], [("mail", "sent")])
+
+
+def test_claimed_and_never_tried(home: Home) -> None:
+    """A claim that is given back untried, of an alert that was taken back meanwhile, told nobody."""
+    from duecare.radar.claims import claim, release
+
+    watching(home)
+    told = wrong(home)
+    with home.database.session() as session:
+        claimed = claim(session, "worker", home.clock.now(), ["mail"], 10)
+    assert retract(home, told, REASON, "Zhang").waiting == 1
+    with home.database.session() as session:
+        release(session, "worker", claimed, home.clock.now())
+    assert (states(home, told), states(home, -told)) == ([("mail", "cancelled")], [("mail", "cancelled")])
+
+
+def test_one_of_two_was_told(home: Home, mail: MailServer) -> None:
+    """Of two readers who are being written to, only the one who was told hears the correction."""
+    watching(home, "jia")
+    watching(home, "yi")
+    told = wrong(home)
+    filing = Filing(home, told, "250 OK")
+    mail.answer = lambda recipient: "550 no" if recipient.startswith("yi") else filing(recipient)
+    deliver(home, lexicon=LEXICON)
+    mail.answer = lambda recipient: "250 OK"
+    later(home)
+    assert [who for who, what in heard(mail) if what == "correction"] == ["jia"]
+    assert state_of(home, told) == "corrected"
+
+
+def test_a_digest_that_has_not_left_is_composed_anew(home: Home, mail: MailServer) -> None:
+    """Composed and not sent: it goes out without the wrong alert, whole otherwise, and nobody hears a correction."""
+    from duecare.radar.digests import compose_due
+
+    watching(home, "jia", "B", realtime=False)
+    watching(home, "yi", realtime=False)
+    told = wrong(home, "B")
+    assert isinstance(home.clock, SetClock)
+    home.clock.advance(timedelta(days=1))
+    assert compose_due(home, LEXICON) == 2
+    done = retract(home, told, REASON, "Zhang")
+    assert (done.correction, done.cancelled) == (None, 2)
+    deliver(home, lexicon=LEXICON)
+    later(home)
+    assert heard(mail) == [("jia", "digest B")]
+    with home.database.session() as session:
+        assert [digest.counts["changes"] for digest in session.scalars(select(Digest))] == [1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "hears"),
+    [
+        ("250 OK", ["digest A B", "correction"]),
+        ("550 no such user", []),
+        ("451 try again later", ["digest B"]),
+        ("", ["digest A B", "digest A B", "correction"]),
+    ],
+)
+def test_a_digest_that_is_being_sent(home: Home, mail: MailServer, answer: str, hears: list[str]) -> None:
+    """Taken: the correction follows. Refused: none. Not taken this time: it is composed anew without the wrong alert.
+    No answer: the same mail again, under the same id, and only then the correction."""
+    watching(home, "jia", "B", realtime=False)
+    told = wrong(home, "B")
+    mail.answer = filing = Filing(home, told, answer)
+    later(home, timedelta(days=1))
+    assert filing.filed is not None
+    assert (filing.filed.recipients, filing.filed.waiting) == (1, 1)
+    later(home)
+    later(home)
+    assert [what for _, what in heard(mail)] == hears
+    assert len({each["Message-ID"] for each in mail.parsed()}) == len(set(hears))
+    assert state_of(home, told) == ("corrected" if "correction" in hears else "withdrawn")
+
+
+def test_the_address_ended_meanwhile(home: Home, mail: MailServer) -> None:
+    """The address ends while the alert is sent to it: the correction waits for the centre, and gets there if the
+    alert was taken."""
+    for name in ("jia", "yi"):
+        watching(home, name)
+    told = wrong(home)
+    with home.database.session() as session:
+        session.execute(update(Delivery).values(state="sending", claimed_by="worker", claimed_until=later_than(home)))
+        for address in session.scalars(select(ChannelAddress).where(ChannelAddress.channel == "mail")):
+            end_address(session, address, at=NOW)
+        jia, yi = (find_member(session, name).id for name in ("jia", "yi"))
+        ids = {row.member_id: row.id for row in session.scalars(select(Delivery))}
+    done = retract(home, told, REASON, "Zhang")
+    assert (done.rerouted, done.recipients, done.waiting) == ((jia, yi), 2, 2)
+    from duecare.radar.claims import Outcome, note
+    from duecare.radar.models import DeliveryState
+
+    with home.database.session() as session:
+        outcomes = [Outcome(ids[jia], DeliveryState.SENT), Outcome(ids[yi], DeliveryState.GIVEN_UP, error="no")]
+        assert note(session, "worker", outcomes, home.clock.now()) == 2
+    deliver(home, lexicon=LEXICON)
+    with home.database.session() as session:
+        assert list(session.scalars(select(Message.member_id))) == [jia]
+    assert heard(mail) == []
+
+
+def later_than(home: Home) -> object:
+    """A moment until which a claim holds."""
+    return home.clock.now() + timedelta(minutes=3)
+
+
+@pytest.mark.parametrize("how", ["refused", "ended"])
+def test_a_correction_that_cannot_go_there_is_in_the_centre(home: Home, mail: MailServer, how: str) -> None:
+    """The channel refuses the correction, or the address ends before it leaves: it is in the message centre."""
+    watching(home)
+    told = wrong(home)
+    deliver(home, lexicon=LEXICON)
+    retract(home, told, REASON, "Zhang")
+    if how == "refused":
+        mail.answer = lambda recipient: "550 no such user"
+    else:
+        with home.database.session() as session:
+            mailed = select(ChannelAddress).where(ChannelAddress.channel == "mail")
+            end_address(session, session.scalars(mailed).one(), at=NOW)
+    later(home)
+    later(home)
+    with home.database.session() as session:
+        assert [REASON in body for body in session.scalars(select(Message.body))] == [True]
+        assert len(failures(session)) == (how == "refused")
+
+
+def test_who_leaves_meanwhile_hears_nothing(home: Home, mail: MailServer) -> None:
+    """A correction that waits for one who leaves goes nowhere, whatever became of the alert."""
+    from duecare.radar.leaving import leave
+
+    watching(home)
+    told = wrong(home)
+
+    def go() -> None:
+        with Vault(home) as vault:
+            leave(vault, "jia")
+
+    mail.answer = Filing(home, told, "250 OK", go)
+    deliver(home, lexicon=LEXICON)
+    later(home)
+    assert heard(mail) == [("jia", "alert")]
+    assert states(home, -told) == [("mail", "cancelled")]
+    with home.database.session() as session:
+        assert session.scalars(select(Member.subject)).all() == [None]
