@@ -1,4 +1,6 @@
-"""The judgment's world: two holders of a pass for two, their fingers and faces; and two more who want to leave.
+"""The judgment's world: four couples, each with a pass for two, their fingers and faces, and what they are told.
+
+He of the judgment declines faces. Of the other couples one accepts them, one never answers, and one leaves.
 
 The people are invented, and so are the numbers of their documents; the figures come from ``facts.toml``.
 
@@ -16,12 +18,16 @@ from stdnum.cn import ric
 
 from duecare.consent.notices import Notice
 from duecare.systems.passes.matching import FACE, FINGERPRINT
+from duecare.systems.passes.messages import Text
 from duecare.systems.passes.sales import Buyer
 from duecare.systems.passes.sensor import Sensor
 
 FINGERPRINT_WAY, FACE_WAY, ID_CARD_WAY = "card_fingerprint", "card_face", "card_id_card"
 AGREED = (ID_CARD_WAY, FINGERPRINT_WAY)
 ANNOUNCED = (ID_CARD_WAY, FACE_WAY)
+TOGETHER = 2
+"""Who shares a pass: people 0 and 1, 2 and 3, and so on."""
+
 PHOTO = b"\xff\xd8\xff\xe0 the picture on the pass"
 
 
@@ -38,7 +44,15 @@ def noon(day: date) -> datetime:
 def buyer(number: int, method: str) -> Buyer:
     """The ``number``-th of the invented people."""
     body = f"11010519{60 + number % 40:02d}0101{number % 1000:03d}"
-    return Buyer(f"成员{'甲乙丙丁'[number]}", body + ric.calc_check_digit(body + "0"), f"1390000{number:04d}", method)
+    return Buyer(
+        f"成员{'甲乙丙丁戊己庚辛'[number]}", body + ric.calc_check_digit(body + "0"), f"1390000{number:04d}", method
+    )
+
+
+def words_of_people() -> list[bytes]:
+    """Their names and numbers, as they would stand in a file."""
+    people = [buyer(number, ID_CARD_WAY) for number in range(8)]
+    return [each.encode() for person in people for each in (person.name, person.id_number, person.phone)]
 
 
 def finger(number: int, reading: int = 0) -> bytes:
@@ -51,8 +65,31 @@ def face(number: int, reading: int = 0) -> bytes:
     return Sensor(FACE).read(str(number), reading).data()
 
 
+def fingerprints_only() -> Notice:
+    """The notice as the park of the judgment meant it at the sale: fingerprints, and no other way."""
+    return Notice(
+        name="annual-pass",
+        zh="年卡办理流程",
+        en="How to get an annual pass",
+        body_zh="在年卡中心拍照、录入指纹, 凭年卡和指纹入园。",
+        body_en="Have your photo and your fingerprint taken at the pass centre; enter with card and fingerprint.",
+        terms={"entry_methods": [FINGERPRINT_WAY]},
+        words={"entry_methods": ("入园方式", "ways in"), FINGERPRINT_WAY: ("年卡加指纹", "card and fingerprint")},
+    )
+
+
+FORCED = Text(
+    "change",
+    "年卡入园方式升级",
+    "年卡系统已升级为人脸识别入园, 原指纹识别已取消。未注册人脸识别的用户将无法正常入园。",
+    "Upgrade of entry",
+    "Entry is upgraded to face recognition, and fingerprints are over. Who has not registered a face cannot enter.",
+)
+"""The message as the park of the judgment sent it."""
+
+
 def faces_only() -> Notice:
-    """The notice as the park of the judgment meant it: faces, and no other way."""
+    """The notice as the park of the judgment meant it from the message on: faces, and no other way."""
     return Notice(
         name="annual-pass",
         zh="年卡入园方式升级通知",

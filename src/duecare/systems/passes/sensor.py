@@ -9,6 +9,7 @@ The rule of this module: the same seed, person and reading give the same templat
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 
 import numpy as np
@@ -50,9 +51,7 @@ class Sensor:
             noise = self._random("reading", person, str(reading))
             size = profile.noise * np.exp(profile.spread * noise.standard_normal())
             rows.append((own, size * noise.standard_normal(self.kind.dimension) / np.sqrt(self.kind.dimension)))
-        space = self._random("space").standard_normal((profile.variety, self.kind.dimension))
-        space, _ = np.linalg.qr(space.T)
-        people_rows = np.array([own for own, _ in rows]) @ space.T
+        people_rows = np.array([own for own, _ in rows]) @ _space(self).T
         people_rows /= np.linalg.norm(people_rows, axis=1, keepdims=True)
         return np.asarray(people_rows + np.array([noise for _, noise in rows]), dtype=np.float32)
 
@@ -71,6 +70,13 @@ class Sensor:
     def _random(self, *words: str) -> np.random.Generator:
         key = "\n".join((self.kind.name, str(self.seed), *words))
         return np.random.Generator(np.random.PCG64(int.from_bytes(sha256(key.encode()).digest(), "big")))
+
+
+@cache
+def _space(sensor: Sensor) -> NDArray[np.float64]:
+    """The directions in which people differ, one a column."""
+    size = (PROFILES[sensor.kind.name].variety, sensor.kind.dimension)
+    return np.asarray(np.linalg.qr(sensor._random("space").standard_normal(size).T)[0])
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float64]:
