@@ -169,3 +169,18 @@ def test_backup_and_restore(run: Run, subject: str, home: Path, tmp_path: Path) 
     assert {each["state"] for each in read(run("held", subject, "--json"))["held"]} == {"erased"}
     run("keys", "rotate", "--end-backup", name)
     assert read(run("keys", "show", "--json"))["backups"] == []
+
+
+def test_a_legal_hold_outlives_the_backup_from_before_it(run: Run, subject: str, home: Path, tmp_path: Path) -> None:
+    """Backup, hold, everything lost but keys/, log/ and home.id, restore: what is due by then is still kept."""
+    with opened(home, witnessed_by=[]) as vault, vault.database.session() as session:
+        retention.event(session, subject, "pass_expired", AT.date(), at=AT)
+    run("backup", str(tmp_path / "b1"))
+    run("retention", "hold", "--article", "a law", "--reason", "a case", "--by", "counsel", "--subject", subject)
+    for path in home.iterdir():
+        if path.name not in ("keys", "log", "home.id"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    run("restore", str(tmp_path / "b1"))
+    assert (ran := read(run("retention", "run", "--json")))["held"] == 3
+    assert ran["erased"] == 0
+    assert {each["state"] for each in read(run("held", subject, "--json"))["held"]} == {"kept"}

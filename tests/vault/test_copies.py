@@ -6,23 +6,24 @@ import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
-from duecare.consent import grants
+from duecare.consent import grants, subjects
 from duecare.errors import Erased, EvidenceBroken, KeyLost, NotGranted
 from duecare.evidence.certificate import verify_certificate
 from duecare.evidence.check import all_hold
-from duecare.evidence.outbox import read_entries, sequence
-from duecare.vault import erasure, rotation
+from duecare.evidence.outbox import read_entries, record, sequence
+from duecare.vault import erasure, retention, rotation
 from duecare.vault.models import VaultKey
 from duecare.vault.records import Vault
 
 from ..evidence.witnessing import Served
 from .copies import DatabaseCopy, FolderCopy, drop_copy
-from .park import BASIC, PRINT, furnish, holder, opened, person
+from .park import AT, BASIC, PRINT, furnish, holder, opened, person
 
 
 @dataclass
@@ -243,3 +244,77 @@ def test_the_keys_are_not_there(rig: Rig) -> None:
     copy.put_back()
     with rig.opened():
         pass
+
+
+def test_legal_holds_come_back_from_the_log_before_anything_is_erased(rig: Rig) -> None:
+    """A copy from before the holds: what a court ordered kept is kept, what was lifted goes, numbers go on."""
+    kept, lifted = two(rig)
+    copy = rig.database()
+    about = {"article": "民事诉讼法第八十四条", "reason": "案件审理中", "by": "counsel", "at": AT}
+    with rig.opened() as vault:
+        later = holder(vault)
+        with vault.database.session() as session:
+            first = retention.legal_hold(session, **about, subject=kept)
+            second = retention.legal_hold(session, **about, subject=lifted, purpose="fingerprint_entry")
+            third = retention.legal_hold(session, **about, subject=later)
+            retention.lift(session, second, by="counsel", reason="closed", at=AT)
+        for each in (kept, lifted):
+            with vault.database.session() as session:
+                grants.withdraw(session, each, "fingerprint_entry", how="a letter", screen="post", at=AT)
+        sequence(vault.database, vault.log)
+    copy.put_back()
+    with rig.opened() as vault:
+        ran = retention.run(vault)
+        assert (ran.erased, ran.held) == (1, 1)
+        is_gone(vault, lifted)
+        with vault.database.session() as session:
+            stand = {each.id: each for each in retention.legal_holds(session)}
+            assert {(each.subject, each.article, each.placed_by) for each in stand.values() if each.id == first} == {
+                (kept, about["article"], "counsel")
+            }
+            assert sorted(stand) == [first, third]
+            assert stand[third].subject not in (None, kept, lifted), "it keeps nobody else"
+            (was,) = [each for each in retention.legal_holds(session, lifted=True) if each.id == second]
+            assert (was.lifted_by, was.lift_reason) == ("counsel", "closed")
+            assert retention.legal_hold(session, **about, subject=lifted) > third
+            retention.lift(session, first, by="counsel", reason="closed", at=AT)
+        assert retention.run(vault).erased == 1
+        is_gone(vault, kept)
+
+
+def test_the_days_from_which_retention_runs_come_back_from_the_log(rig: Rig) -> None:
+    """A renewal, and an event that was called off, after the copy: nothing falls due by the day that the copy knows."""
+    renewed, off = two(rig)
+    with rig.opened() as vault, vault.database.session() as session:
+        for each in (renewed, off):
+            retention.event(session, each, "pass_expired", date(2020, 4, 26), ref="pass 1", at=AT)
+    copy = rig.database()
+    with rig.opened() as vault:
+        with vault.database.session() as session:
+            retention.event(session, renewed, "pass_expired", date(2021, 4, 26), ref="pass 1", at=AT)
+            retention.event(session, renewed, "pass_expired", date(2020, 5, 1), ref="pass 2", at=AT)
+            retention.event(session, off, "pass_expired", None, ref="pass 1", at=AT)
+        sequence(vault.database, vault.log)
+    copy.put_back()
+    with rig.opened() as vault, vault.database.session() as session:
+        assert retention.due(vault, session, datetime(2021, 7, 1, tzinfo=UTC)) == []
+        due = retention.due(vault, session, datetime(2021, 8, 1, tzinfo=UTC))
+        assert {each.subject for each in due} == {renewed}
+        assert {each.on for each in due} == {date(2021, 4, 26)}
+
+
+@pytest.mark.parametrize("on", [date(2021, 4, 26), None])
+def test_an_event_whose_entry_does_not_say_which_pass_is_not_due_too_early(rig: Rig, on: date | None) -> None:
+    """Entries of earlier versions have no ``ref``: a later day counts beside the others, a call-off for all."""
+    subject, _ = two(rig)
+    with rig.opened() as vault, vault.database.session() as session:
+        retention.event(session, subject, "pass_expired", date(2020, 4, 26), ref="pass 1", at=AT)
+    copy = rig.database()
+    with rig.opened() as vault:
+        with vault.database.session() as session:
+            body = {"subject": subjects.commitment(session, subject), "event": "pass_expired"}
+            record(session, "retention:event", "event:pass_expired", {**body, "on": on and on.isoformat()}, AT)
+        sequence(vault.database, vault.log)
+    copy.put_back()
+    with rig.opened() as vault, vault.database.session() as session:
+        assert retention.due(vault, session, datetime(2021, 7, 1, tzinfo=UTC)) == []

@@ -98,11 +98,16 @@ def hold(
 
     Example: duecare retention hold --purpose pass_contract --article "Civil Procedure Law art. 84" --reason "case 1234" --by counsel
     """  # noqa: E501 - an example is one line
+    from duecare.evidence.outbox import sequence
+    from duecare.vault.records import Vault
     from duecare.vault.retention import legal_hold
 
-    with Home(load(home=home)) as opened, opened.database.session() as session:
-        at = opened.clock.now()
-        number = legal_hold(session, article=article, reason=reason, by=by, at=at, subject=subject, purpose=purpose)
+    with Home(load(home=home)) as opened, Vault(opened) as vault:
+        with opened.database.session() as session:
+            at = opened.clock.now()
+            number = legal_hold(session, article=article, reason=reason, by=by, at=at, subject=subject, purpose=purpose)
+        # At once: a backup that is put back knows of the hold from the log alone.
+        sequence(opened.database, vault.log)
     print_json({"hold": number}) if as_json else say(f"Legal hold {number} stands.")
 
 
@@ -118,10 +123,14 @@ def lift(
 
     Example: duecare retention lift 1 --reason "case closed" --by counsel
     """
+    from duecare.evidence.outbox import sequence
+    from duecare.vault.records import Vault
     from duecare.vault.retention import lift as end
 
-    with Home(load(home=home)) as opened, opened.database.session() as session:
-        end(session, number, by=by, reason=reason, at=opened.clock.now())
+    with Home(load(home=home)) as opened, Vault(opened) as vault:
+        with opened.database.session() as session:
+            end(session, number, by=by, reason=reason, at=opened.clock.now())
+        sequence(opened.database, vault.log)
     print_json({"lifted": number}) if as_json else say(f"Legal hold {number} is lifted.")
 
 

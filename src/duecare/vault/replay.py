@@ -1,9 +1,11 @@
 """Older copies: what a restored database, log or ``keys/`` brought back is erased again before anything is opened.
 
 The log says which erasures there were, the database and the slots file each count theirs, and a witness remembers how
-long the log was. Whichever of them is older than the others is found out, and made to agree with the newest.
+long the log was. Whichever of them is older than the others is found out, and made to agree with the newest. What stops
+or puts off an erasure (legal holds, the days from which retention runs) comes back from the log too.
 
-The rule of this module: erased is erased. What one of them knows as erased opens nowhere, whatever the others say.
+The rule of this module: erased is erased. What one of them knows as erased opens nowhere, whatever the others say; and
+nothing more is erased than was before, because something was forgotten.
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from duecare.consent import grants, purposes
@@ -31,7 +34,16 @@ from duecare.store.database import alone
 from duecare.vault import acts, erasure, rotation
 from duecare.vault.entries import committed, parts
 from duecare.vault.keys import Slot, SlotState
-from duecare.vault.models import KeyState, VaultErasure, VaultIndexKey, VaultKey, VaultMark, in_state
+from duecare.vault.models import (
+    KeyState,
+    LegalHold,
+    RetentionEvent,
+    VaultErasure,
+    VaultIndexKey,
+    VaultKey,
+    VaultMark,
+    in_state,
+)
 
 if TYPE_CHECKING:
     from duecare.vault.records import Vault
@@ -40,7 +52,10 @@ ADOPT = "evidence:adopt"
 WITNESS_SECONDS = 2.0
 """How long the opening of a vault waits for a witness."""
 
-_KINDS = ("grant:end", "purpose:end", "erasure:begin", "subject:forget", KIND)
+_KINDS = (
+    "grant:end", "purpose:end", "erasure:begin", "subject:forget", "legal_hold:place", "legal_hold:lift",
+    "retention:event", KIND,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -134,8 +149,12 @@ class _Again:
                 "purpose:end": self._end_purpose,
                 "erasure:begin": self._begin,
                 "subject:forget": self._forget,
+                "legal_hold:place": self._hold,
+                "legal_hold:lift": self._lift,
+                "retention:event": self._event,
                 KIND: self._complete,
             }[entry.kind](entry)
+        _move_holds(self._session)
         return (self._session.scalar(select(func.count()).select_from(VaultErasure)) or 0) - before
 
     def _end(self, entry: LoggedEntry) -> None:
@@ -201,6 +220,50 @@ class _Again:
             with suppress(UseError):
                 erasure.forget(self._session, subject, self._at)
 
+    def _hold(self, entry: LoggedEntry) -> None:
+        """The hold as it was placed, under its own number, which a later entry may lift."""
+        body, number = entry.body, int(entry.subject.removeprefix("legal_hold:"))
+        if self._session.get(LegalHold, number) is not None:
+            return
+        subject = None
+        if "subject" in body:
+            # Of one who came after this copy nothing is here to be kept; the hold stays on record, on nobody else.
+            subject = self._of(body["subject"]) or _stand_in(body["subject"])
+        row = {name: body[name] for name in ("purpose", "article", "reason")}
+        self._session.add(LegalHold(id=number, subject=subject, placed_by=body["by"], placed_at=entry.at, **row))
+        self._session.flush()
+
+    def _lift(self, entry: LoggedEntry) -> None:
+        row = self._session.get(LegalHold, int(entry.subject.removeprefix("legal_hold:")))
+        if row is not None and row.lifted_at is None:
+            row.lifted_by, row.lift_reason, row.lifted_at = entry.body["by"], entry.body["reason"], entry.at
+            self._session.flush()
+
+    def _event(self, entry: LoggedEntry) -> None:
+        """The event as it was recorded: on the ``ref`` of this copy that the log's commitment is of."""
+        body = entry.body
+        subject = self._of(body["subject"])
+        if subject is None:
+            return
+        asked = select(RetentionEvent.ref).where(
+            RetentionEvent.subject == subject, RetentionEvent.name == body["event"]
+        )
+        known = set(self._session.scalars(asked))
+        if "ref" in body:
+            salt = self._session.get_one(SubjectRow, subject).salt or ""
+            same = (each for each in known if each and committed(each, salt) == body["ref"])
+            refs = {next(same, _stand_in(body["ref"]) if body["ref"] else "")}
+        else:
+            # Which one it was of is not known: a day is added to the others, and what was called off, for all of them;
+            # so that nothing falls due too early.
+            refs = {f"entry:{entry.id}"} if body["on"] else known
+        on = date.fromisoformat(body["on"]) if body["on"] else None
+        self._session.add_all(
+            RetentionEvent(subject=subject, name=body["event"], ref=ref, on=on, recorded_at=entry.at)
+            for ref in sorted(refs)
+        )
+        self._session.flush()
+
     def _end_standing(self, purpose: str, reason: str, subjects: Sequence[str]) -> None:
         kind = erasure.END[reason]
         grants.end_all(self._session, purpose, kind, reason="replayed from the log", at=self._at, subjects=subjects)
@@ -211,6 +274,23 @@ class _Again:
             rows = self._session.execute(select(SubjectRow.id, SubjectRow.salt).where(SubjectRow.salt.is_not(None)))
             self._subjects = {committed(row.id, row.salt or ""): row.id for row in rows}
         return self._subjects.get(commitment)
+
+
+def _stand_in(commitment: str) -> str:
+    """What stands for something that the copy does not have: 32 digits of its commitment."""
+    return commitment.removeprefix("sha256:")[:32]
+
+
+def _move_holds(session: Session) -> None:
+    """Let the next hold have a number that no hold had. SQLite moves on by itself with each row."""
+    if session.connection().dialect.name == "postgresql":
+        session.execute(
+            text(
+                "SELECT setval(pg_get_serial_sequence('legal_holds', 'id'), "
+                "GREATEST((SELECT coalesce(max(id), 1) FROM legal_holds), "
+                "nextval(pg_get_serial_sequence('legal_holds', 'id'))))"
+            )
+        )
 
 
 def _compare(vault: Vault) -> int:

@@ -32,7 +32,7 @@ from duecare.store.database import alone
 from duecare.vault import erasure, exports
 from duecare.vault.acts import held_sql
 from duecare.vault.certification import Progress
-from duecare.vault.entries import one_line
+from duecare.vault.entries import committed, one_line
 from duecare.vault.erasure import END, Finished, reason_of
 from duecare.vault.models import KeyState, LegalHold, RetentionEvent, VaultKey, in_state
 from duecare.vault.succession import follow, followed
@@ -90,12 +90,16 @@ def event(session: Session, subject: str, name: str, on: date | None, *, at: dat
     """Record that ``name`` (an event of a retention, such as ``pass_expired``) is on the day ``on`` for a subject.
 
     ``ref`` tells several of a name apart (which pass). Of one ``ref`` the event recorded last counts, so that a renewal
-    moves it and ``on`` none calls it off; of several, the latest day. Raises ``UnknownName``, ``BadInput``.
+    moves it and ``on`` none calls it off; of several, the latest day. The evidence commits to ``ref`` with the
+    subject's salt, so that an older copy of the database takes the event back from the log. Raises ``UnknownName``,
+    ``BadInput``.
     """
     one_line(name=name)
-    committed = people.commitment(session, subject)
+    about = people.commitment(session, subject)
+    salt = people.subject(session, subject).salt or ""
     session.add(RetentionEvent(subject=subject, name=name, ref=ref, on=on, recorded_at=utc(at)))
-    body = {"subject": committed, "event": name, "on": on.isoformat() if on else None}
+    said = {"event": name, "on": on.isoformat() if on else None}
+    body = {**said, "subject": about, "ref": committed(ref, salt) if ref else ""}
     record(session, "retention:event", f"event:{name}", body, at)
     session.flush()
 
