@@ -57,6 +57,35 @@ def test_an_operator_never_permits(tmp_path: Path) -> None:
         Engine.load(operator(tmp_path, NO_NEWS, permit))
 
 
+NO_KEEP = """@id("mine.nokeep") @en("We keep nothing.")
+forbid (principal, action == Action::"keep", resource is Purpose) when { context.ended || context.due };
+"""
+HELD = Request("keep", "Service", "retention", "Purpose", "news", {"due": True, "ended": True, "held": True})
+
+
+@pytest.mark.parametrize(
+    "text", [NO_KEEP, NO_KEEP.replace('== Action::"keep"', 'in [Action::"grant", Action::"keep"]').replace(
+        "when { context.ended || context.due }", "")],
+)  # fmt: skip
+def test_an_operator_does_not_order_what_a_hold_keeps_to_be_destroyed(tmp_path: Path, text: str) -> None:
+    """What may not be kept is destroyed: a policy that forbids keeping is refused when it is loaded."""
+    with pytest.raises(BadInput, match=r"mine\.nokeep is about keep, which the holdings alone decide"):
+        Engine.load(operator(tmp_path, text))
+
+
+@pytest.mark.parametrize("scope", ["action, resource", "action, resource is Purpose"])
+def test_an_operators_policy_about_everything_leaves_holds_alone(tmp_path: Path, scope: str) -> None:
+    """A policy that names no action forbids all else, and what a legal hold keeps is kept by the holdings alone."""
+    engine = Engine.load(operator(tmp_path, f'@id("mine.all") @en("Nothing.") forbid (principal, {scope});'))
+    assert engine.decide(HELD).allowed
+    assert [reason.id for reason in engine.decide(HELD).reasons] == ["guo_v_safari_park.legal_hold"]
+    declare = Request("declare", "Service", "consent", "Purpose", "news",
+                      {"required": False, "proven": True, "special": False, "basis": "consent"})  # fmt: skip
+    both = engine.decide_each([HELD, declare, HELD])
+    assert [each.allowed for each in both] == [True, False, True]
+    assert [reason.id for reason in both[1].reasons] == ["mine.all"]
+
+
 def test_a_forbid_overrides_any_permit() -> None:
     """Even among the holdings, a permit of everything opens nothing that a holding forbids."""
     everything = PolicyFile("all", '@id("all") @en("Everything.") permit (principal, action, resource);')

@@ -184,3 +184,18 @@ def test_a_legal_hold_outlives_the_backup_from_before_it(run: Run, subject: str,
     assert (ran := read(run("retention", "run", "--json")))["held"] == 3
     assert ran["erased"] == 0
     assert {each["state"] for each in read(run("held", subject, "--json"))["held"]} == {"kept"}
+
+
+@pytest.mark.parametrize("scope", ['action == Action::"keep", resource is Purpose', "action, resource is Purpose"])
+def test_an_operators_policy_does_not_destroy_what_a_hold_keeps(
+    run: Run, subject: str, home: Path, tmp_path: Path, scope: str
+) -> None:
+    """Refused when loaded, or without effect on what is kept: nothing of the person is destroyed."""
+    run("retention", "hold", "--article", "a law", "--reason", "a case", "--by", "counsel", "--subject", subject)
+    (own := tmp_path / "own").mkdir()
+    (own / "mine.cedar").write_text(f'@id("mine.nokeep") @en("We keep nothing.") forbid (principal, {scope});')
+    run("erase", subject, "--all", code=1, DUECARE_POLICIES=str(own))
+    states = {each["state"] for each in read(run("held", subject, "--json"))["held"]}
+    assert states == ({"held"} if "keep" in scope else {"kept"}), "kept by the hold, or never begun"
+    with opened(home, witnessed_by=[]) as vault:
+        assert {state.name for _, state in vault.slots.states()} == {"LIVE"}

@@ -18,6 +18,7 @@ from cedarpy import Decision as CedarDecision
 from duecare.errors import BadInput
 from duecare.rules.decision import NOT_PERMITTED, Decision
 from duecare.rules.policies import (
+    HOLDINGS_ALONE,
     Policy,
     PolicyFile,
     holdings,
@@ -52,7 +53,7 @@ class Engine:
         """Load ``policies`` (holdings) and the ``*.cedar`` files of the folder ``operator``.
 
         Raises ``BadInput`` where a policy does not parse, fit the schema, say what it does, or where an operator's
-        policy permits.
+        policy permits, or is about what the holdings alone decide.
         """
         sources = [each if isinstance(each, PolicyFile) else PolicyFile.read(each) for each in policies]
         sources += operator_files(operator) if operator else []
@@ -60,6 +61,9 @@ class Engine:
         self.policies: tuple[Policy, ...] = tuple(read_policies(sources, self._schema))
         # Cedar numbers the policies of one text in order, which is the order of ``self.policies``.
         self._set = PolicySet.from_str("\n".join(source.text for source in sources))
+        # An operator's policy about any action is about these too, and does not count there. The holdings come first,
+        # so that their numbers are the same in both sets.
+        self._holdings = PolicySet.from_str("\n".join(source.text for source in sources if not source.operator))
         self._none = Entities.from_json_str("[]")
         self._by_id = any(names_a_resource(policy) for policy in self.policies)
 
@@ -121,8 +125,13 @@ class Engine:
             }
             for request in requests
         ]
-        results = is_authorized_batch(asked, self._set, entities, schema=self._schema)
-        return [self._decision(request, result) for request, result in zip(requests, results, strict=True)]
+        answers: dict[int, Decision] = {}
+        for alone, policies in ((False, self._set), (True, self._holdings)):
+            mine = [at for at, each in enumerate(requests) if (each.action in HOLDINGS_ALONE) is alone]
+            if mine:
+                results = is_authorized_batch([asked[at] for at in mine], policies, entities, schema=self._schema)
+                answers |= {at: self._decision(requests[at], each) for at, each in zip(mine, results, strict=True)}
+        return [answers[at] for at in range(len(requests))]
 
     def _decision(self, request: Request, result: AuthzResult) -> Decision:
         # Cedar passes over a policy that fails in evaluation. A forbid that is passed over would allow: so none may.

@@ -1,7 +1,7 @@
 """Policy files: the holdings of the cases and an operator's own, read, checked and described.
 
 The rule of this module: a policy that cannot say in words what it does is not loaded; and an operator can forbid more,
-never permit what a holding forbids.
+never permit what a holding forbids, nor order it by forbidding its opposite.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from cedarpy import Schema, policies_to_json_str, validate_policies
 
 from duecare.errors import BadInput
 from duecare.rules.decision import Reason
+
+HOLDINGS_ALONE = frozenset({"keep"})
+"""Actions that the holdings alone decide: what may not be kept is destroyed, so that to forbid it is to permit that."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,12 @@ def _policy(source: PolicyFile, form: dict[str, Any]) -> Policy:
             f"{source.name}: the policy {name} permits. An operator's policies can only forbid.",
             hint="What may be done is said by the holdings of the cases; make it a forbid, or take it out.",
         )
+    if source.operator and (bound := sorted(HOLDINGS_ALONE & _named_actions(form))):
+        raise BadInput(
+            f"{source.name}: the policy {name} is about {', '.join(bound)}, which the holdings alone decide. To forbid "
+            "that something is kept orders its destruction, and what a legal hold keeps would be destroyed by it.",
+            hint="Take it out. To keep things for a shorter time, declare a shorter retention; duecare erase erases.",
+        )
     zh, en = said.get("zh") or said.get("en") or "", said.get("en") or said.get("zh") or ""
     if not en:
         raise BadInput(
@@ -132,6 +141,13 @@ def _policy(source: PolicyFile, form: dict[str, Any]) -> Policy:
         remedy_en=said.get("remedy_en", said.get("remedy_zh", "")),
     )
     return Policy(reason, source, form)
+
+
+def _named_actions(form: dict[str, Any]) -> set[str]:
+    """The actions that a policy names as those it is about, none where it is about any."""
+    scope = form["action"]
+    entities = scope.get("entities") or [each for each in (scope.get("entity"),) if each]
+    return {each.get("__entity", each)["id"] for each in entities}
 
 
 def names_a_resource(policy: Policy) -> bool:

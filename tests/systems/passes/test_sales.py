@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -12,6 +13,7 @@ from duecare.clock import BEIJING, SetClock
 from duecare.consent import grants, notices
 from duecare.errors import BadInput, Forbidden, NotGranted, UnknownName, UseError
 from duecare.evidence.outbox import EvidenceEntry
+from duecare.rules.engine import Engine
 from duecare.store.home import Home
 from duecare.systems.passes import changes, enrolment, holders, offers, refunds, sales
 from duecare.systems.passes.matching import FACE, Template
@@ -120,6 +122,21 @@ def test_the_choice_that_is_shown(park: Park) -> None:
         shown = offers.on_sale(session, park.engine, PASS_FOR_TWO)
     assert [(each.way.method, each.way.price) for each in shown] == [("card_id_card", 1360), ("card_fingerprint", 1360)]
     assert all("guo_v_safari_park.offer" in each.decision.sentences("zh")[0] for each in shown)
+
+
+def test_an_operator_who_forbids_the_alternative_does_not_make_biometrics_the_only_way(
+    park: Park, tmp_path: Path
+) -> None:
+    """What an operator's policy takes off sale is no alternative: the biometric ways go with it."""
+    policy = '@id("mine.no_card") @en("No card.") forbid (principal, action == Action::"offer", resource is Method)'
+    (tmp_path / "mine.cedar").write_text(policy + " when { !context.biometric };")
+    engine = Engine.load(tmp_path)
+    with park.home.database.session() as session:
+        assert any(shown.way.biometric for shown in offers.on_sale(session, park.engine, PASS_FOR_TWO))
+        assert offers.on_sale(session, engine, PASS_FOR_TWO) == []
+        with pytest.raises(Forbidden) as caught:
+            offers.choose(session, engine, PASS_FOR_TWO, "card_fingerprint")
+    assert "guo_v_safari_park.only_biometric" in reasons(caught.value)
 
 
 def test_enrolment_takes_a_consent_of_its_own(park: Park, sold: Sold) -> None:

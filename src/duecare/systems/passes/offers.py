@@ -33,8 +33,15 @@ class OnSale:
 
 
 def ask(engine: Engine, product: Product, way: Way, *, standing: Sequence[Way]) -> Decision:
-    """What the rules say to offering ``way`` of ``product`` beside the ways that are ``standing``."""
-    beside = replace(product, ways=tuple(each for each in standing if each.method != way.method))
+    """What the rules say to offering ``way`` of ``product`` beside the ways that are ``standing``.
+
+    An alternative to biometrics counts only where it may itself be offered: else a policy that forbids it would leave
+    biometrics as the only way in.
+    """
+    others = [each for each in standing if each.method != way.method]
+    if way.biometric:
+        others = [each for each in others if each.biometric or ask(engine, product, each, standing=standing).allowed]
+    beside = replace(product, ways=tuple(others))
     context = {"biometric": way.biometric, "alternative": beside.alternative(way)}
     return engine.decide(Request("offer", "Service", "passes", "Method", way.method, context))
 
