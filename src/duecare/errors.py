@@ -15,6 +15,7 @@
     │   ├── SourceForbids        robots.txt or the source's policy does not allow the request
     │   ├── ChannelRefused       the channel will never take this message
     │   ├── EvidenceBroken       a signature, hash or proof does not hold
+    │   │   └── WitnessBroken    a witness answered with what is no answer: nothing is said of the log
     │   ├── Erased               personal data was here and is gone: its key was destroyed, and nothing brings it back
     │   └── KeyLost              a key that should be here is missing or damaged: put keys/ back from its copy
     └── Busy                     another process is writing to this home
@@ -115,6 +116,10 @@ class ChannelRefused(Terminal):
 
 class EvidenceBroken(Terminal):
     """A signature, a hash or a proof does not hold."""
+
+
+class WitnessBroken(EvidenceBroken):
+    """A witness answered with what is no answer of a witness. It says nothing of the log."""
 
 
 class Erased(Terminal):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from duecare.cli.app import app
-from duecare.errors import DuecareError
+from duecare.errors import DuecareError, Erased, UnknownName
 from duecare.evidence.certificate import verify_certificate
 from duecare.evidence.check import all_hold
 from duecare.evidence.checkpoint import read_key
@@ -117,6 +120,110 @@ def test_erase_without_a_witness_waits(run: Run, subject: str, witness: Served) 
     assert (done["certified"], done["pending"]) == (1, 0)
 
 
+def test_erase_of_nobody_is_an_error(run: Run, subject: str) -> None:
+    """A subject who is not known, or mistyped, is told as such, for all purposes and for one."""
+    for words in (["--all"], ["--purpose", "news"]):
+        result = run("erase", subject[:-1] + ("0" if subject[-1] != "0" else "1"), *words, code=1)
+        assert isinstance(result.exception, UnknownName)
+    assert {each["state"] for each in read(run("held", subject, "--json"))["held"]} == {"held"}
+
+
+def test_erase_says_that_nothing_was_left(run: Run, subject: str, witness: Served, tmp_path: Path) -> None:
+    """Erased already: it says so, and names the certificates, which a command writes."""
+    given = {"DUECARE_WITNESSES": witnesses(witness)}
+    first = read(run("erase", subject, "--purpose", "news", "--out", str(tmp_path / "a"), "--json", **given))
+    name = first["erasures"][0]["id"]
+    shown = run("erase", subject, "--purpose", "news", **given).stdout
+    assert "Nothing was left to erase" in shown
+    assert name in shown
+    assert [each["id"] for each in read(run("erase", subject, "--purpose", "news", "--json", **given))["earlier"]] == [
+        name
+    ]
+    run("certificate", name, "--out", str(tmp_path / "again.json"), **given)
+    assert (tmp_path / "again.json").read_bytes() == Path(first["erasures"][0]["certificate"]).read_bytes()
+
+
+def test_a_certificate_that_was_made_later_can_be_had(
+    run: Run, subject: str, witness: Served, tmp_path: Path, home: Path
+) -> None:
+    """Made by --finish, it is written with --out; made by a scheduled run, the command certificate writes it."""
+    given = {"DUECARE_WITNESSES": witnesses(witness)}
+    run("erase", subject, "--purpose", "news", code=1)
+    done = read(run("erase", "--finish", "--out", str(tmp_path / "later"), "--json", **given))
+    (path,) = done["written"]
+    run("erase", subject, "--purpose", "fingerprint_entry", code=1)
+    ran = read(run("retention", "run", "--json", **given))
+    assert ran["certified"] == 1
+    run("certificate", ran["ids"][0], "--out", str(tmp_path / "it.json"), **given)
+    for each in (Path(path), tmp_path / "it.json"):
+        found = verify_certificate(each.read_bytes(), read_key(home / "keys" / "log.pub"), [witness.key])
+        assert all_hold(found)
+    assert isinstance(run("certificate", "0" * 32, "--out", str(tmp_path / "x"), code=1).exception, UnknownName)
+
+
+@pytest.mark.parametrize("fault", ["stranger", "nonsense", "down", "no folder"])
+def test_erased_whatever_befalls_the_certificate(
+    run: Run, subject: str, tmp_path: Path, home: Path, witness: Served, fault: str
+) -> None:
+    """A witness that is down or knows nothing, a folder that is a file: erased, pending, and why."""
+    out = tmp_path / "out"
+    with broken(tmp_path, witness, fault) as (address, why):
+        if fault == "no folder":
+            out.write_text("a file")
+        given = {"DUECARE_WITNESSES": address}
+        shown = run("erase", subject, "--purpose", "news", "--out", str(out), code=1, **given)
+        assert isinstance(shown.exception, SystemExit)
+        assert "news: erased. certificate pending, because: " in shown.stdout
+        assert why in shown.stdout
+        if fault != "no folder":
+            later = run("retention", "run", code=1, **given)
+            assert isinstance(later.exception, SystemExit)
+            assert "1 certificates pending, because: " in later.stdout
+    with opened(home, witnessed_by=[]) as vault, pytest.raises(Erased):
+        vault.open("phone", subject, "news", "marketing")
+
+
+@contextmanager
+def broken(folder: Path, witness: Served, fault: str) -> Iterator[tuple[str, str]]:
+    """The setting of a witness that has the ``fault``, and what is said of it."""
+    if fault == "stranger":
+        with Served(folder / "stranger") as other:
+            yield witnesses(other), "does not know the log"
+    elif fault == "nonsense":
+        with answering(b"hello") as url:
+            yield json.dumps([{"url": url, "key": str(witness.key)}]), "not a signature line"
+    elif fault == "down":
+        witness.kill()
+        yield witnesses(witness), "cannot be reached"
+    else:
+        yield witnesses(witness), "cannot be written"
+
+
+@contextmanager
+def answering(said: bytes) -> Iterator[str]:
+    """A server that answers 200 and ``said`` to everything."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @pytest.mark.parametrize("words", [[], ["--all"], ["SUBJECT"], ["SUBJECT", "--all", "--purpose", "news"]])
 def test_erase_does_not_guess(run: Run, subject: str, words: list[str]) -> None:
     """Nobody and nothing named, or both ways at once: it says what would be clear, and erases nothing."""
@@ -181,8 +288,8 @@ def test_a_legal_hold_outlives_the_backup_from_before_it(run: Run, subject: str,
         if path.name not in ("keys", "log", "home.id"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     run("restore", str(tmp_path / "b1"))
-    assert (ran := read(run("retention", "run", "--json")))["held"] == 3
-    assert ran["erased"] == 0
+    ran = read(run("retention", "run", "--json"))
+    assert (ran["held"], ran["erased"]) == (3, 0)
     assert {each["state"] for each in read(run("held", subject, "--json"))["held"]} == {"kept"}
 
 

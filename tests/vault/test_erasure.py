@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
-from duecare.errors import Erased
+from duecare.errors import Erased, EvidenceBroken
 from duecare.evidence.certificate import parse_certificate, verify_certificate
 from duecare.evidence.check import all_hold
-from duecare.vault import certification, erasure
+from duecare.evidence.cosign import cosigned
+from duecare.evidence.log import Log
+from duecare.evidence.outbox import sequence
+from duecare.vault import certification, erasure, retention
 from duecare.vault.models import ErasureState
 from duecare.vault.records import Vault
 
@@ -65,3 +70,22 @@ def test_all_certificates_of_a_purpose_that_ended_are_made(
         assert all_hold(verify_certificate(one.certificate, witnessed.log.key, [witness.key]))
         assert subject in [each.value for each in parse_certificate(one.certificate).holder]
     assert erasure.finish(witnessed).certified == 0
+
+
+def test_a_witness_that_saw_another_past_hides_no_erasure(witnessed: Vault, witness: Served, tmp_path: Path) -> None:
+    """The log went on elsewhere and the witness cosigned it: erased, and the certificate waits, with the reason."""
+    subject = holder(witnessed)
+    sequence(witnessed.database, witnessed.log)
+    shutil.copytree(witnessed.home.path / "log", tmp_path / "elsewhere" / "log")
+    shutil.copytree(witnessed.home.path / "keys", tmp_path / "elsewhere" / "keys")
+    elsewhere = Log.at(tmp_path / "elsewhere")
+    elsewhere.append([b"another past %d" % each for each in range(1000)])
+    cosigned(elsewhere, [witness.remote()])
+    done = erasure.withdraw(witnessed, subject, "news", how="a click", screen="my data")
+    assert [each.state for each in done.erasures] == ["complete"]
+    assert "replaced by an older copy" in done.pending
+    with pytest.raises(Erased):
+        witnessed.open("phone", subject, "news", "marketing")
+    assert retention.run(witnessed).finished.pending == 1
+    with pytest.raises(EvidenceBroken):
+        erasure.certificate(witnessed, done.erasures[0].id)

@@ -6,6 +6,7 @@ import typer
 
 from duecare.cli import cases, company, demo, ingest, snapshot, sources, witness
 from duecare.cli.backup import backup, restore
+from duecare.cli.certificate import certificate
 from duecare.cli.consent import consent
 from duecare.cli.correct import correct
 from duecare.cli.deliver import deliver
@@ -54,6 +55,7 @@ for name, command in (
     ("receipt", receipt),
     ("held", held),
     ("erase", erase),
+    ("certificate", certificate),
     ("retention", retention),
     ("keys", keys),
     ("backup", backup),

@@ -5,19 +5,20 @@ The rule of this module: nothing is erased that was not named, or ordered with `
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duecare.cli.output import HomeOption, JsonOption, counting, plain, print_json, say
-from duecare.errors import BadInput, WitnessUnavailable
+from duecare.cli.certificate import Written, write_certificate
+from duecare.cli.output import HomeOption, JsonOption, counting, moment, plain, print_json, say
+from duecare.errors import BadInput
 from duecare.settings import load
 from duecare.store.home import Home
 
 if TYPE_CHECKING:
-    from duecare.vault.erasure import Erasure, Finished
-    from duecare.vault.records import Vault
+    from duecare.vault.erasure import Finished, Outcome
 
 
 def erase(
@@ -30,17 +31,23 @@ def erase(
         bool, typer.Option("--forget", help="Also forget the salts: nobody can tie the log to the person any more.")
     ] = False,
     note: Annotated[str, typer.Option("--note", help="Why, in words; kept with the erasure.")] = "",
-    out: Annotated[Path, typer.Option("--out", help="Folder to write the certificates to.")] = Path(),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write the certificates to (default: here).")
+    ] = None,
     finish: Annotated[
-        bool, typer.Option("--finish", help="Finish what was interrupted, and make all certificates that wait.")
+        bool,
+        typer.Option(
+            "--finish",
+            help="Finish what was interrupted, and make all certificates that wait; with --out, write them.",
+        ),
     ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Erase what is held of a person at their request, for the purposes named; write each certificate.
 
-    Where the witness cannot be reached, it is erased all the same, and the certificate is made later. Exit code 1 if a
-    legal hold keeps something, or a certificate waits.
+    Where no witness cosigns now, it is erased all the same, and the certificate is made later: duecare certificate
+    writes it then. Exit code 1 if a legal hold keeps something, or a certificate waits.
 
     Example: duecare erase 3c2d86b824444c2cff36b859f0b09aba --purpose fingerprint_entry --out certificates
     """
@@ -58,60 +65,58 @@ def erase(
         if subject is None:
             with counting() as count:
                 done = complete(vault, progress=count("certificates"))
-            _say_finished(done, as_json=as_json)
+            files = [write_certificate(vault, each, out) for each in done.ids] if out is not None else []
+            _say_finished(done, files, as_json=as_json)
             return
         outcome = work(vault, subject, purpose or None, note=note)
-        written = {each.id: write_certificate(vault, each, out) for each in outcome.erasures}
-        if forget and not outcome.held and all(written.values()):
+        written = {each.id: write_certificate(vault, each.id, out or Path()) for each in outcome.erasures}
+        missing = any(each.path is None for each in written.values())
+        if forget and not outcome.held and not missing:
             with opened.database.session() as session:
                 forget_them(session, subject, opened.clock.now())
     if as_json:
-        print_json(
-            {
-                "erasures": [
-                    {"id": each.id, "purpose": each.purpose, "places": each.places, "certificate": written[each.id]}
-                    for each in outcome.erasures
-                ],
-                "held": outcome.held,
-            }
-        )
+        print_json(_as_json(outcome, written))
     else:
-        for each in outcome.erasures:
-            where = plain(written[each.id]) if written[each.id] else "[yellow]the certificate waits for its witness[/]"
-            say(f"{plain(each.purpose)}: erased. {where}")
-        for name in outcome.held:
-            say(f"[yellow]! {plain(name)}: kept by a legal hold[/], and used for nothing.")
-    if outcome.held or not all(written.values()):
+        _say(outcome, written)
+    if outcome.held or missing:
         raise typer.Exit(1)
 
 
-def write_certificate(vault: Vault, erasure: Erasure, out: Path) -> Path | None:
-    """Write the certificate of ``erasure`` into the folder ``out``; where. None: it waits for its witness."""
-    from duecare.vault.erasure import certificate
-
-    if not vault.witnesses:
-        return None
-    try:
-        data = certificate(vault, erasure.id)
-    except WitnessUnavailable:
-        return None
-    path = out / f"{erasure.id}.certificate.json"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    except OSError as error:
-        raise BadInput(
-            f"{path} cannot be written: {error.strerror}.", hint="It is erased; name a folder with --out and ask again."
-        ) from None
-    return path
+def _as_json(outcome: Outcome, written: dict[str, Written]) -> dict[str, Any]:
+    return {
+        "erasures": [
+            {
+                "id": each.id, "purpose": each.purpose, "places": each.places,
+                "certificate": written[each.id].path, "pending": written[each.id].why,
+            }
+            for each in outcome.erasures
+        ],
+        "held": outcome.held,
+        "earlier": [{"id": each.id, "purpose": each.purpose, "at": each.begun_at} for each in outcome.earlier],
+    }  # fmt: skip
 
 
-def _say_finished(done: Finished, *, as_json: bool) -> None:
+def _say(outcome: Outcome, written: dict[str, Written]) -> None:
+    for each in outcome.erasures:
+        say(f"{plain(each.purpose)}: erased. {written[each.id].line()}")
+    for name in outcome.held:
+        say(f"[yellow]! {plain(name)}: kept by a legal hold[/], and used for nothing.")
+    if not outcome.erasures and not outcome.held:
+        say("Nothing was left to erase.")
+        for each in outcome.earlier:
+            say(f"{plain(each.purpose)}: erased at {moment(each.begun_at)}, certificate {each.id}")
+        if outcome.earlier:
+            say("[dim]duecare certificate ID --out FILE writes one.[/]")
+
+
+def _say_finished(done: Finished, files: Sequence[Written], *, as_json: bool) -> None:
     if as_json:
-        print_json(done.__dict__)
+        print_json({**done.__dict__, "written": [each.path for each in files if each.path]})
     else:
         say(f"Erasures finished {done.acts} · certificates made {done.certified} · waiting {done.pending}")
+        for each in files:
+            say(each.line())
         if done.pending:
             say(f"[yellow]! {plain(done.witness)}[/]")
-    if done.pending:
+    if done.pending or not all(each.path for each in files):
         raise typer.Exit(1)

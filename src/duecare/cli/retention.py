@@ -69,6 +69,8 @@ def show(
 def run(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Erase what is due, whatever earlier runs missed, finish what was interrupted, and ask the witness again.
 
+    Exit code 1 if it is erased, and a witness that is configured does not cosign: the certificates wait.
+
     Example: duecare retention run
     """
     from duecare.vault.records import Vault
@@ -76,12 +78,15 @@ def run(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
     with Home(load(home=home)) as opened, Vault(opened) as vault, counting() as count:
         ran = work(vault, count("erasing"), count("certificates"))
+        failed = bool(vault.witnesses and ran.finished.witness)
     if as_json:
         print_json({"erased": ran.erased, "held": ran.held, **ran.finished.__dict__})
-        return
-    say(f"Erased {ran.erased} · kept by a legal hold {ran.held} · certificates made {ran.finished.certified}")
-    if ran.finished.pending:
-        say(f"[yellow]! {ran.finished.pending} certificates wait[/]: {plain(ran.finished.witness)}")
+    else:
+        say(f"Erased {ran.erased} · kept by a legal hold {ran.held} · certificates made {ran.finished.certified}")
+        if ran.finished.witness:
+            say(f"[yellow]! {ran.finished.pending} certificates pending[/], because: {plain(ran.finished.witness)}")
+    if failed:
+        raise typer.Exit(1)
 
 
 @retention.command()

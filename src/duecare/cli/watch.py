@@ -239,20 +239,20 @@ def leave_person(
 
     Example: duecare watch members leave alice --out certificates
     """
-    from duecare.cli.erase import write_certificate
+    from duecare.cli.certificate import write_certificate
     from duecare.radar.leaving import leave
     from duecare.vault.records import Vault
 
     with Home(load(home=home)) as opened, Vault(opened) as vault:
         outcome = leave(vault, name)
-        written = {each.id: write_certificate(vault, each, out) for each in outcome.erasures}
+        written = [write_certificate(vault, each.id, out) for each in outcome.erasures]
     if as_json:
-        print_json({"name": name, "certificates": written, "held": outcome.held})
+        print_json({"name": name, "certificates": {each.id: each.path for each in written}, "held": outcome.held})
     else:
         say(f"[bold]{plain(name)}[/] has left.")
-        for one, path in written.items():
-            say(plain(path) if path else f"[yellow]The certificate of {one} waits for its witness[/].")
+        for one in written:
+            say(f"{one.id}: erased. {one.line()}")
         if outcome.held:
             say("[yellow]! A legal hold keeps what is held[/]; it is used for nothing.")
-    if outcome.held or not all(written.values()):
+    if outcome.held or not all(each.path for each in written):
         raise typer.Exit(1)

@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from duecare.errors import BadInput, EvidenceBroken, WitnessUnavailable
+from duecare.errors import BadInput, EvidenceBroken, WitnessBroken, WitnessUnavailable
 from duecare.evidence.checkpoint import Note, Signature, VerifierKey, open_checkpoint, parse_signature
 from duecare.evidence.cosignature import WitnessKey, cosignatures
 from duecare.evidence.log import Log
@@ -91,7 +91,7 @@ class RemoteWitness:
                 for part in response.iter_bytes():
                     body += part
                     if len(body) > _LARGEST_ANSWER:
-                        raise EvidenceBroken(f"The answer of the witness {self.key.name} is longer than any can be.")
+                        raise WitnessBroken(f"The answer of the witness {self.key.name} is longer than any can be.")
                     if time.monotonic() > deadline:
                         raise httpx.ReadTimeout(f"no whole answer in {self._wait} seconds")
                 return httpx.Response(response.status_code, headers=response.headers, content=bytes(body))
@@ -106,12 +106,15 @@ class RemoteWitness:
     def _signature(self, content: bytes, note: Note) -> Signature:
         """The cosignature in the answer; lines of other keys are passed over."""
         for line in content.decode("utf-8", "replace").removesuffix("\n").split("\n"):
-            signature = parse_signature(line)
+            try:
+                signature = parse_signature(line)
+            except EvidenceBroken as error:
+                raise WitnessBroken(f"The answer of the witness {self.key.name} is none: {error.message}") from None
             if (signature.name, signature.key_id) == (self.key.name, self.key.key_id) and note.with_signature(
                 signature
             ).signed_by(self.key):
                 return signature
-        raise EvidenceBroken(
+        raise WitnessBroken(
             f"The witness at {self.url} answered with no valid cosignature of the key {self.key}.",
             hint="Ask who keeps it for its public key, and put that into the setting witnesses.",
         )
@@ -121,7 +124,7 @@ class RemoteWitness:
         if response.headers.get("content-type", "").partition(";")[0] != SIZE_TYPE:
             raise self._refused(response, log, size)
         if not text.isdecimal() or len(text) > 19:
-            raise EvidenceBroken(f"The witness {self.key.name} named the size {text[:30]!r}, which is none.")
+            raise WitnessBroken(f"The witness {self.key.name} named the size {text[:30]!r}, which is none.")
         return int(text)
 
     def _refused(self, response: httpx.Response, log: Log | ReadLog, size: int) -> Exception:
@@ -139,7 +142,7 @@ class RemoteWitness:
             )
         if status == 429 or status >= 500:
             return WitnessUnavailable(f"The witness {self.key.name} at {self.url} answered {status}: {said}")
-        return EvidenceBroken(f"The witness {self.key.name} at {self.url} answered {status}: {said}")
+        return WitnessBroken(f"The witness {self.key.name} at {self.url} answered {status}: {said}")
 
 
 def witnesses(settings: Settings) -> tuple[RemoteWitness, ...]:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
 from sqlalchemy import bindparam, func, select, update
 
 from duecare.consent.models import SubjectRow
-from duecare.errors import BadInput, UnknownName, WitnessUnavailable
+from duecare.errors import BadInput, DuecareError, UnknownName
 from duecare.evidence import certificate as certificates
 from duecare.evidence.certificate import Opening
 from duecare.evidence.outbox import EvidenceEntry, leaf, sequence
@@ -33,11 +34,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Certified:
-    """How many certificates were made, how many wait, and why they do."""
+    """How many certificates were made, how many wait, and why they do; ``ids``: of which erasures they were made."""
 
     made: int
     pending: int
     why: str = ""
+    ids: tuple[str, ...] = ()
 
 
 def certificate(vault: Vault, erasure: str) -> bytes:
@@ -98,25 +100,36 @@ def make_many(vault: Vault, erasures: Sequence[str]) -> dict[str, bytes]:
 def make_waiting(vault: Vault, progress: Progress | None = None) -> Certified:
     """Make all certificates that wait, those of the oldest entries first; ``progress`` is told how many of all.
 
-    Killed anywhere, what was made stays, and the next call goes on.
+    Killed anywhere, what was made stays, and the next call goes on. Raises nothing that a witness or the log is the
+    cause of: it is said why they wait.
     """
-    sequence(vault.database, vault.log)
-    if not vault.witnesses:
-        count = waiting(vault)
-        return Certified(0, count, "no witness is configured" if count else "")
-    made, total = 0, waiting(vault) if progress else 0
+    made, total = list[str](), waiting(vault) if progress else 0
     asked = select(VaultErasure.id).where(_WAITING).order_by(VaultErasure.entry).limit(AT_ONCE)
+    while True:
+        with vault.database.session() as session:
+            ids = session.scalars(asked).all()
+        more, why = make_each(vault, ids)
+        made += more
+        if why or not more:
+            return Certified(len(made), waiting(vault), why, tuple(made))
+        if progress is not None:
+            progress(len(made), max(len(made), total))
+
+
+def make_each(vault: Vault, ids: Sequence[str]) -> tuple[list[str], str]:
+    """Put what was recorded into the log, and make the certificates of ``ids``; those made, and why not the others.
+
+    Erased is erased: whatever keeps a certificate from being made now, a witness that is down, does not know the log,
+    has seen another one or answers nonsense, or a log that is busy or damaged, is told and not raised.
+    """
     try:
-        while True:
-            with vault.database.session() as session:
-                ids = session.scalars(asked).all()
-            if not ids:
-                return Certified(made, 0)
-            made += len(make_many(vault, ids))
-            if progress is not None:
-                progress(made, max(made, total))
-    except WitnessUnavailable as error:
-        return Certified(made, waiting(vault), str(error))
+        sequence(vault.database, vault.log)
+        if ids and not vault.witnesses:
+            return [], "no witness is configured"
+        return list(make_many(vault, ids)), ""
+    except DuecareError as error:
+        structlog.get_logger().warning("certificates wait", why=str(error))
+        return [], str(error)
 
 
 def waiting(vault: Vault) -> int:

@@ -14,8 +14,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -27,10 +26,10 @@ from duecare.consent import grants
 from duecare.consent import subjects as people
 from duecare.consent.grants import EndKind
 from duecare.consent.models import GrantRow
-from duecare.errors import UnknownName, UseError, WitnessUnavailable
+from duecare.errors import UnknownName, UseError
 from duecare.evidence import certificate as certificates
 from duecare.evidence.certificate import REASONS
-from duecare.evidence.outbox import record, sequence
+from duecare.evidence.outbox import record
 from duecare.store.database import alone
 from duecare.vault import acts, certification
 from duecare.vault.certification import Certified, Progress
@@ -74,21 +73,25 @@ class Erasure:
 @dataclass(frozen=True)
 class Outcome:
     """What an order to erase came to. ``held``: the purposes for which a legal hold keeps what is there; it is stored,
-    and used for nothing."""
+    and used for nothing. ``pending``: why certificates wait. ``earlier``: where nothing was left, what had been erased
+    before, by an earlier order or another process."""
 
     erasures: tuple[Erasure, ...]
     held: tuple[str, ...] = ()
+    pending: str = ""
+    earlier: tuple[Erasure, ...] = ()
 
 
 @dataclass(frozen=True)
 class Finished:
     """What was left to do. ``acts``: begun and now complete; ``certified``: certificates made; ``pending``: those that
-    still wait for a witness, and ``witness`` why."""
+    still wait for a witness, and ``witness`` why. ``ids``: the erasures whose certificates were made."""
 
     acts: int
     certified: int
     pending: int
     witness: str = ""
+    ids: tuple[str, ...] = ()
 
 
 def withdraw(
@@ -128,6 +131,7 @@ def erase(
         raise UnknownName("reason to erase", reason, list(REASONS))
     at, begun, kept = vault.clock.now(), list[str | None](), list[str]()
     with vault.database.session() as session:
+        people.subject(session, subject)
         if along is not None:
             along(session)
         names = _purposes_of(session, subject) if purposes is None else list(purposes)
@@ -137,7 +141,12 @@ def erase(
             act, held = begin(vault, session, name, [subject], reason, note=note, at=at, always=bool(stood))
             begun.append(act)
             kept += [name] if held else []
-    return _finished(vault, begun, kept)
+    outcome = _finished(vault, begun, kept)
+    if outcome.erasures or outcome.held:
+        return outcome
+    with vault.database.session() as session:
+        earlier = [each for each in erasures(session, subject) if purposes is None or each.purpose in purposes]
+    return replace(outcome, earlier=tuple(earlier))
 
 
 def end_purpose(vault: Vault, purpose: str, *, note: str, along: Callable[[Session], None] | None = None) -> int:
@@ -156,7 +165,7 @@ def end_purpose(vault: Vault, purpose: str, *, note: str, along: Callable[[Sessi
     if act is None:
         return 0
     complete(vault, act)
-    sequence(vault.database, vault.log)
+    certification.make_each(vault, [])
     with vault.database.session() as session:
         return len(session.scalars(select(VaultErasure.id).where(VaultErasure.act == act)).all())
 
@@ -231,7 +240,7 @@ def finish(vault: Vault, *, certify: bool = True, progress: Progress | None = No
         complete(vault, act)
     _remove_left(vault)
     done = certification.make_waiting(vault, progress) if certify else Certified(0, certification.waiting(vault))
-    return Finished(len(begun), done.made, done.pending, done.why)
+    return Finished(len(begun), done.made, done.pending, done.why, done.ids)
 
 
 def sweep(vault: Vault) -> int:
@@ -330,14 +339,11 @@ def _finished(vault: Vault, begun: Sequence[str | None], held: Sequence[str]) ->
     done = [act for act in begun if act is not None]
     for act in done:
         complete(vault, act)
-    sequence(vault.database, vault.log)
     with vault.database.session() as session:
         asked = select(VaultErasure.id).where(VaultErasure.act.in_(done)).order_by(VaultErasure.purpose)
         ids = list(session.scalars(asked))
-    if vault.witnesses:
-        with suppress(WitnessUnavailable):  # pending: ``finish`` makes them
-            certification.make_many(vault, ids)
-    return Outcome(tuple(get(vault, each) for each in ids), tuple(held))
+    _, why = certification.make_each(vault, ids)
+    return Outcome(tuple(get(vault, each) for each in ids), tuple(held), why)
 
 
 def _remove_left(vault: Vault) -> None:

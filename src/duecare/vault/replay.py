@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 from duecare.consent import grants, purposes
 from duecare.consent.grants import EndKind
 from duecare.consent.models import GrantRow, SubjectRow
-from duecare.errors import BadInput, KeyLost, UnknownName, UseError, WitnessUnavailable
+from duecare.errors import BadInput, KeyLost, UnknownName, UseError, WitnessBroken, WitnessUnavailable
 from duecare.evidence.certificate import KIND
 from duecare.evidence.checkpoint import Note
 from duecare.evidence.cosign import RemoteWitness
@@ -90,8 +90,8 @@ def _ask_witnesses(vault: Vault) -> None:
         note = Note.parse(vault.log.note())
         try:
             RemoteWitness(each.url, each.key, WITNESS_SECONDS).cosign(vault.log, note, vault.log.size)
-        except (WitnessUnavailable, BadInput) as error:
-            # It may be down for a while, or not know us yet: what is held is not made unreachable by that.
+        except (WitnessUnavailable, BadInput, WitnessBroken) as error:
+            # It may be down for a while, not know us yet or be broken: what is held is not made unreachable by that.
             structlog.get_logger().warning("witness not asked", witness=each.key.name, why=str(error))
 
 

@@ -27,7 +27,7 @@ from duecare.consent.grants import EndKind
 from duecare.consent.models import GrantEnd, GrantRow
 from duecare.consent.purposes import Purpose, Retention
 from duecare.errors import BadInput, UnknownName
-from duecare.evidence.outbox import record, sequence
+from duecare.evidence.outbox import record
 from duecare.store.database import alone
 from duecare.vault import erasure, exports
 from duecare.vault.acts import held_sql
@@ -132,7 +132,6 @@ def run(vault: Vault, progress: Progress | None = None, certifying: Progress | N
                 progress(done, len(found))
     exports.remove_expired(vault, at)
     erasure.sweep(vault)
-    sequence(vault.database, vault.log)
     return Ran(erased, sum(each.held for each in found), erasure.finish(vault, progress=certifying))
 
 
