@@ -10,10 +10,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from duecare.cli.app import app
 from duecare.clock import SetClock
 from duecare.demo.site import Manner, Site
 from duecare.demo.world import World
@@ -21,6 +24,7 @@ from duecare.errors import SourceUnavailable
 from duecare.registers.adapters.national_register import SOURCE, NationalRegister
 from duecare.registers.crawl import Crawler, read_pack
 from duecare.registers.sources import RatePolicy
+from duecare.registers.spider import settings
 
 REGISTER = NationalRegister(source=replace(SOURCE, rate=RatePolicy(requests=5000, seconds=1.0, concurrent=8)))
 
@@ -96,6 +100,27 @@ def test_the_pace_of_the_source_holds(site: Site, world: World, tmp_path: Path) 
     times = [request.at for request in site.requests()[before:] if request.path.startswith("/report/")]
     assert len(times) == 10
     assert times[-1] - times[0] >= 9 * 0.04 - 0.02
+
+
+@pytest.mark.parametrize(("rate", "delay"), [(0.2, 5.0), (0.75, 4 / 3), (1, 1.0), (2.5, 0.4), (20, 0.05)])
+def test_a_pace_below_one_a_second_reaches_the_spider(tmp_path: Path, rate: float, delay: float) -> None:
+    """Another pace moves the delay between two requests, and how many go at once stays as the source declares."""
+    register = NationalRegister(source=replace(SOURCE, rate=SOURCE.rate.paced(rate)))
+    with Crawler(register, "http://127.0.0.1:9", "duecare/slow", tmp_path) as crawler:
+        told = settings(crawler.job([], tmp_path / "a.pack"))
+    assert told["DOWNLOAD_DELAY"] == pytest.approx(delay)
+    assert told["DOWNLOAD_DELAY_JITTER"] == 0
+    assert (told["CONCURRENT_REQUESTS"], told["CONCURRENT_REQUESTS_PER_DOMAIN"]) == (1, 1)
+
+
+def test_the_command_asks_at_the_rate_it_is_given(site: Site, world: World, tmp_path: Path) -> None:
+    """``crawl --rate 0.8`` leaves a second and a quarter between two pages."""
+    before = len(site.requests())
+    command = ["crawl", SOURCE.name, "--site", site.url, "--rate", "0.8", "--home", str(tmp_path), *world.codes[:3]]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    times = [request.at for request in site.requests()[before:] if request.path.startswith("/report/")]
+    assert len(times) == 3
+    assert min(later - earlier for earlier, later in pairwise(times)) >= 1.2
 
 
 def test_a_site_that_asks_for_patience_gets_it(site: Site, world: World, crawler: Crawler) -> None:

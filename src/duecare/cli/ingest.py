@@ -60,7 +60,10 @@ def crawl(
     codes: Annotated[list[str] | None, typer.Argument(help="Company codes.", metavar="CODE...")] = None,
     codes_from: Annotated[Path | None, typer.Option(help="File with one code a line.")] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Requests a second, where the site allows more or less than declared.")
+        float | None,
+        typer.Option(
+            help="Requests a second, where the site allows more or less than declared; 0.2: one in 5 seconds."
+        ),
     ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -73,7 +76,6 @@ def crawl(
     from duecare.registers.catalogue import adapter_for
     from duecare.registers.crawl import Crawler
     from duecare.registers.ingest import ingest_pages
-    from duecare.registers.sources import RatePolicy
 
     wanted = list(codes or [])
     if codes_from:
@@ -86,8 +88,8 @@ def crawl(
         adapter = adapter_for(opened, source)
         if not isinstance(adapter, PageAdapter):
             raise BadInput(f"{source} is read from files, not pages.", hint=f"duecare ingest {source} FILE")
-        if rate:
-            adapter.source = replace(adapter.source, rate=RatePolicy(max(1, round(rate)), 1.0, 8))
+        if rate is not None:
+            adapter.source = replace(adapter.source, rate=adapter.source.rate.paced(rate))
         folder = opened.path / "incoming"
         folder.mkdir(exist_ok=True)
         with (

@@ -103,16 +103,10 @@ class Crawler:
             progress(len(addresses), len(addresses))
         return CrawlResult(pack, fetched, tuple(failed), tuple(forbidden))
 
-    def _pack(self, name: str) -> Path:
-        if name:
-            return self.out / f"{name}.pack"
-        moment = f"{self._clock.now():%Y%m%dT%H%M%S}"
-        return next(path for number in self._numbers if not (path := self.out / f"{moment}-{number:03d}.pack").exists())
-
-    def _work(self, pages: list[tuple[str, str]], pack: Path) -> Generator[dict[str, Any]]:
-        """What the crawling process says of one job, until it ends."""
+    def job(self, pages: list[tuple[str, str]], pack: Path) -> dict[str, Any]:
+        """What the crawling process is told: ``pages`` (entity, address) go into ``pack`` at the source's pace."""
         rate = self.adapter.source.rate
-        job = {
+        return {
             "pages": pages,
             "pack": str(pack.absolute()),
             "user_agent": self._user_agent,
@@ -122,6 +116,16 @@ class Crawler:
             "offset": (self._clock.now() - datetime.now(UTC)).total_seconds(),
             **self._limits,
         }
+
+    def _pack(self, name: str) -> Path:
+        if name:
+            return self.out / f"{name}.pack"
+        moment = f"{self._clock.now():%Y%m%dT%H%M%S}"
+        return next(path for number in self._numbers if not (path := self.out / f"{moment}-{number:03d}.pack").exists())
+
+    def _work(self, pages: list[tuple[str, str]], pack: Path) -> Generator[dict[str, Any]]:
+        """What the crawling process says of one job, until it ends."""
+        job = self.job(pages, pack)
         process = self._started()
         assert process.stdin is not None
         assert process.stdout is not None

@@ -5,6 +5,7 @@ The rule of this module: a source without a legal basis cannot be declared (case
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -23,6 +24,16 @@ class RatePolicy:
     def delay(self) -> float:
         """Seconds between two requests."""
         return self.seconds / self.requests
+
+    def paced(self, per_second: float) -> RatePolicy:
+        """The same with another pace: ``per_second`` requests a second, which may be less than one (0.2: one in five
+        seconds). How many go at once stays as declared. Raises ``BadInput`` where that is no pace."""
+        if not (math.isfinite(per_second) and per_second > 0):
+            raise BadInput(
+                f"The rate is {per_second:g} requests a second.",
+                hint="Give a number above zero: 2 asks twice a second, 0.2 once in five seconds.",
+            )
+        return RatePolicy(1, 1 / per_second, self.concurrent)
 
 
 @dataclass(frozen=True)

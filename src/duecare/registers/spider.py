@@ -156,6 +156,22 @@ def tell(event: str, **what: Any) -> None:
     sys.stdout.flush()
 
 
+def settings(job: dict[str, Any]) -> dict[str, Any]:
+    """Scrapy's settings for ``job``; the delay between two requests is in seconds."""
+    return _SETTINGS | {
+        "USER_AGENT": job["user_agent"],
+        "ROBOTSTXT_USER_AGENT": job["user_agent"],
+        "ROBOTSTXT_OBEY": job["robots"],
+        "DOWNLOAD_DELAY": job["delay"],
+        "CONCURRENT_REQUESTS": job["concurrent"],
+        "CONCURRENT_REQUESTS_PER_DOMAIN": job["concurrent"],
+        "DOWNLOAD_TIMEOUT": job["timeout"],
+        "RETRY_TIMES": job["attempts"] - 1,
+        "DUECARE_WAITS": job["waits"],
+        "DOWNLOADER_MIDDLEWARES": {Patience: 560},
+    }
+
+
 async def work() -> None:
     """Do the jobs that come, one after another, until the input ends."""
     jobs: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -164,19 +180,7 @@ async def work() -> None:
     tell("ready")
     while True:
         job = await jobs.get()
-        settings = _SETTINGS | {
-            "USER_AGENT": job["user_agent"],
-            "ROBOTSTXT_USER_AGENT": job["user_agent"],
-            "ROBOTSTXT_OBEY": job["robots"],
-            "DOWNLOAD_DELAY": job["delay"],
-            "CONCURRENT_REQUESTS": job["concurrent"],
-            "CONCURRENT_REQUESTS_PER_DOMAIN": job["concurrent"],
-            "DOWNLOAD_TIMEOUT": job["timeout"],
-            "RETRY_TIMES": job["attempts"] - 1,
-            "DUECARE_WAITS": job["waits"],
-            "DOWNLOADER_MIDDLEWARES": {Patience: 560},
-        }
-        runner = AsyncCrawlerRunner(settings)
+        runner = AsyncCrawlerRunner(settings(job))
         crawler = runner.create_crawler(PageSpider)
         try:
             await crawler.crawl_async(job)
