@@ -5,14 +5,17 @@ The rule of this module: nothing else reads the environment.
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from duecare.errors import BadInput
+from duecare.errors import BadInput, UnknownName
 
 
 class WitnessSetting(BaseModel):
@@ -115,20 +118,71 @@ class Settings(BaseSettings):
 def load(**given: Any) -> Settings:
     """Settings from ``given``, the environment and the home's ``settings.toml``; ``None`` means not given.
 
-    Raises ``BadInput`` naming the setting, its value and what it should be.
+    Raises ``BadInput`` naming the setting, its value and what it should be, ``UnknownName`` for one that there is not.
     """
     given = {name: value for name, value in given.items() if value is not None}
+    stored: dict[str, Any] = {}
+    place = "settings.toml"
     try:
         settings = Settings(**given)
-        path = settings.home / "settings.toml"
+        path = settings.home / place
         if path.exists():
+            place = str(path)
             stored = tomllib.loads(path.read_text(encoding="utf-8"))
             explicit = settings.model_fields_set
             settings = Settings(**{**stored, **{name: getattr(settings, name) for name in explicit}})
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"Setting {name} is {first.get('input')!r}: {first['msg']}.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{settings.home / 'settings.toml'} is not TOML: {error}.") from None
+        raise _wrong([str(part) for part in first["loc"]], first["type"], first.get("input"), place) from None
+    except SettingsError as error:  # a list or table in the environment that is not JSON
+        name = (re.findall(r'field "(\w+)"', str(error)) or ["witnesses"])[0]
+        raise _wrong([name], "json", os.environ.get(_variable(name), ""), place) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{place} is not TOML: {error}.") from None
     return settings
+
+
+_SHAPES: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    Path: "a folder",
+    Path | None: "a folder",
+    str: "a text",
+    list[str]: 'a list of texts, such as ["CN"]',
+    dict[str, str]: 'a table of texts, such as {"cn-national-register": "http://127.0.0.1:8080"}',
+    list[WitnessSetting]: 'a list, such as [{"url": "https://witness.example", "key": "…"}]',
+}
+_LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+
+
+def _variable(name: str) -> str:
+    return f"DUECARE_{name.upper()}"
+
+
+def _wrong(place_in: list[str], kind: str, value: Any, file: str) -> BadInput | UnknownName:
+    """What is wrong with the setting at ``place_in`` (its name, then what is inside of it), in our words."""
+    name, *inner = place_in
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return UnknownName("setting", name, sorted(Settings.model_fields))
+    right = _SHAPES[field.annotation]
+    limits = [
+        f"{words} {getattr(bound, limit):g}"
+        for bound in field.metadata
+        for limit, words in _LIMITS.items()
+        if hasattr(bound, limit)
+    ]
+    if name == "language":
+        right = "zh or en"
+    elif limits:
+        right += ", " + " and ".join(limits)
+    where = _variable(name) if _variable(name) in os.environ else file
+    title = ".".join(place_in)
+    if kind == "missing":
+        said = f"Setting {title} is missing."
+    elif kind == "extra_forbidden":
+        said = f"There is no {inner[-1]} in the setting {name}."
+    else:
+        said = f"Setting {title} is {value!r}."
+    what = "a text" if inner and kind == "string_type" else right
+    return BadInput(said, hint=f"Give {what} in {where}. {name}: {field.description}")

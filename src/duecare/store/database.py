@@ -5,6 +5,7 @@ The rule of this module: the same migrations and the same code run on SQLite and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,14 +17,19 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import DateTime, Dialect, Engine, MetaData, Select, create_engine, event, func, select, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator
 
 from duecare.errors import BadInput
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_RIGHT = (
+    "Give sqlite:////folder/file.db or postgresql://user@host:5432/name in DUECARE_DATABASE_URL, or leave it empty for "
+    "the embedded database."
+)
+_DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg"}
 
 
 class Moment(TypeDecorator[datetime]):
@@ -80,16 +86,21 @@ class Database:
         try:
             with self.engine.connect() as connection:
                 current = MigrationContext.configure(connection).get_current_revision()
-            if current == head:
-                return
+        except DBAPIError as error:  # nothing was asked for yet, so it is the address or the server
+            raise self._closed(error) from None
+        if current == head:
+            return
+        try:
             with self.engine.begin() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except OperationalError as error:
-            raise BadInput(
-                f"The database {make_url(self.url).render_as_string()} cannot be opened: {error.orig}.",
-                hint="Check DUECARE_DATABASE_URL, or leave it empty for the embedded database.",
-            ) from None
+            raise self._closed(error) from None
+
+    def _closed(self, error: DBAPIError) -> BadInput:
+        return BadInput(
+            f"The database {_shown(address(self.url))} cannot be opened: {str(error.orig).strip()}.", hint=_RIGHT
+        )
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -134,18 +145,59 @@ def _lock(session: Session, function: str, what: str) -> None:
         session.execute(text(f"SELECT {function}(hashtextextended(:what, 0))"), {"what": what})
 
 
+def address(url: str) -> URL:
+    """``url`` as an address of a database that we can use, with its driver. Raises ``BadInput``; shows no password."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        shown = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+        raise BadInput(f"The address of the database is {shown!r}, which is none.", hint=_RIGHT) from None
+    backend, _, driver = parsed.drivername.partition("+")
+    backend = "postgresql" if backend == "postgres" else backend
+    if backend not in _DRIVERS:
+        raise BadInput(
+            f"The database {_shown(parsed)} is of the kind {backend}: ours are SQLite and PostgreSQL.",
+            hint=_RIGHT,
+        )
+    if driver not in ("", _DRIVERS[backend]):
+        raise BadInput(
+            f"The database {_shown(parsed)} names the driver {driver}: ours for {backend} is {_DRIVERS[backend]}.",
+            hint=_RIGHT,
+        )
+    if backend == "sqlite" and parsed.host:
+        raise BadInput(
+            f"The database {_shown(parsed)} has a host, which SQLite has not.",
+            hint=f"Three slashes begin a path beside us, four one from the root. {_RIGHT}",
+        )
+    return parsed.set(drivername=f"{backend}+{_DRIVERS[backend]}")
+
+
+def _shown(url: URL) -> str:
+    return url.difference_update_query(["password"]).render_as_string()
+
+
 def _engine(url: str) -> Engine:
-    parsed = make_url(url)
-    if parsed.drivername in ("postgresql", "postgres"):
-        parsed = parsed.set(drivername="postgresql+psycopg")
+    parsed = address(url)
     if parsed.get_backend_name() == "sqlite":
         if parsed.database and parsed.database != ":memory:":
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            folder = Path(parsed.database).parent
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise BadInput(
+                    f"The folder {folder} of the database cannot be made: {error.strerror}.", hint=_RIGHT
+                ) from None
         engine = create_engine(parsed, connect_args={"timeout": 30})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_immediate)
         return engine
-    return create_engine(parsed, pool_pre_ping=True)
+    try:
+        return create_engine(parsed, pool_pre_ping=True)
+    except ImportError as error:
+        raise BadInput(
+            f"The driver psycopg for the database {_shown(parsed)} cannot be loaded: {error}.",
+            hint="Install it with its library: pip install 'psycopg[binary]'.",
+        ) from None
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

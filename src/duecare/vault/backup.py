@@ -29,11 +29,12 @@ from typing import IO, Any, BinaryIO
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import create_engine, inspect
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 
 from duecare.errors import BadInput, EvidenceBroken, KeyLost, UnknownName
 from duecare.evidence.checkpoint import Checkpoint, Note
 from duecare.settings import Settings
+from duecare.store.database import address
 from duecare.store.home import Home
 from duecare.vault.keys import KEY_SIZE, refuse_wide, shred, sync_folder, write_private
 
@@ -71,7 +72,7 @@ def backup(home: Home, folder: Path) -> Backup:
         raise BadInput(f"{folder} is not an empty folder.", hint="Name a new one for each backup.")
     folder.mkdir(parents=True, exist_ok=True)
     name, key = secrets.token_hex(8), secrets.token_bytes(KEY_SIZE)
-    url = make_url(home.settings.database)
+    url = address(home.settings.database)
     kind = "sqlite" if home.database.embedded else "postgresql"
     write_private(_key_path(home.path, name), f"duecare-backup-key/1 {name} {key.hex()}\n".encode())
     made_at = home.clock.now()
@@ -102,7 +103,7 @@ def restore(settings: Settings, folder: Path) -> Backup:
     """
     said, home = _manifest(folder), settings.home
     key = _key(home, said["id"])
-    url = make_url(settings.database)
+    url = address(settings.database)
     _refuse_used(home, url, said)
     staged = home / ".restoring"
     shutil.rmtree(staged, ignore_errors=True)
