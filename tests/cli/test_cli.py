@@ -62,6 +62,9 @@ def test_from_a_file_to_answers(lists: tuple[Path, Path], tmp_path: Path) -> Non
     then = json.loads(run("company", "0000000001", "--known-at", "2025-02-27", "--json", home=home).stdout)
     now = json.loads(run("company", "0000000001", "--json", home=home).stdout)
     assert (then["name"], now["name"]) == ("Alpha Inc", "Alfa Inc")
+    assert (then["sources"][0]["stale"], now["sources"][0]["stale"]) == (False, True)
+    later = json.loads(run("company", "0000000001", "--known-at", "2025-06-30", "--json", home=home).stdout)
+    assert later["sources"][0]["stale"]
     assert json.loads(run("search", "Alpha", "--json", home=home).stdout)[0]["entity"] == "0000000001"
     sources = {one["source"]: one for one in json.loads(run("sources", "--json", home=home).stdout)}
     assert sources["us-sec-issuers-history"]["batches"] == 2

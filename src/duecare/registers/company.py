@@ -56,7 +56,8 @@ def company(home: Home, entity: str, *, as_of: date | None = None, known_at: dat
     """All that is known of ``entity``: by source and section, with its reads, facts and disagreements.
 
     ``known_at`` shows what the snapshots received up to then say; ``as_of`` what was true on that day as far as the
-    register's own dates, or else our observations, tell. Raises ``UnknownName``.
+    register's own dates, or else our observations, tell. Whether a source was stale is judged as of ``known_at``.
+    Raises ``UnknownName``.
     """
     with home.readers.reading(), home.database.session() as session:
         names = known_sources(session)
@@ -67,7 +68,8 @@ def company(home: Home, entity: str, *, as_of: date | None = None, known_at: dat
                 select(Dispute).where(Dispute.entity == entity, Dispute.closed_at.is_(None))
             ).scalars()
         }
-        until = known_at or home.clock.now() + timedelta(days=1)
+        now = home.clock.now()
+        until, then = known_at or now + timedelta(days=1), min(known_at or now, now)
         found = {}
         for name, table in tables.items():
             facts = _facts(home, session, table, entity, until, disputes)
@@ -83,7 +85,7 @@ def company(home: Home, entity: str, *, as_of: date | None = None, known_at: dat
         adapter = adapters.get(name)
         sections = _sections(facts, reads, [section.name for section in adapter.sections] if adapter else [])
         last = max((read["last_read"] for read in reads.values() if read["last_read"]), default=None)
-        stale = bool(adapter and last and home.clock.now() - last > adapter.source.fresh_for)
+        stale = bool(adapter and last and then - last > adapter.source.fresh_for)
         sources.append(
             {
                 "source": name,
