@@ -84,6 +84,39 @@ def test_a_company_for_a_person(lists: tuple[Path, Path], tmp_path: Path) -> Non
     assert not {"离任", "注销", "退出"} & set(gone.split())
 
 
+@pytest.mark.parametrize("form", [["--limit", "0"], ["--json"]], ids=" ".join)
+def test_a_reader_who_has_had_enough_is_no_failure(form: list[str], tmp_path: Path) -> None:
+    """``duecare changes | head -1`` gets its line and ends with 0, with nothing on standard error."""
+    home, path = tmp_path / "home", tmp_path / "2025-02-27.csv"
+    rows = "".join(f"{number:010},T{number},Number {number} Inc,NYSE\n" for number in range(20_000))
+    path.write_text("CIK,Ticker,Name,Exchange\n" + rows)
+    assert run("ingest", "us-sec-issuers-history", path, home=home).returncode == 0
+    command = [sys.executable, "-m", "duecare", "changes", *form, "--home", str(home)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert program.stderr is not None
+        first = program.stdout.readline()
+        program.stdout.close()
+        assert program.wait(60) == 0
+        assert program.stderr.read() == ""
+    assert first.startswith('{"entity": "0000000000"' if form == ["--json"] else "seen in")
+
+
+@pytest.mark.parametrize("printed", ["print_rows(('n', 'what'), rows)", "[print_json_line(row) for row in rows]"])
+def test_rows_are_printed_as_they_come(printed: str) -> None:
+    """A list that never ends is printed all the same, until its reader leaves."""
+    program = (
+        "from itertools import count; from duecare.cli.output import heard, print_json_line, print_rows\n"
+        f"rows = ((str(n), 'x') for n in count())\nwith heard():\n    {printed}"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        lines = [running.stdout.readline() for _ in range(3)]
+        running.stdout.close()
+        assert running.wait(60) == 0
+    assert [line.split()[0].strip('[",') for line in lines] in (["n", "0", "1"], ["0", "1", "2"])
+
+
 def test_a_stored_page_comes_out_as_it_came_in(lists: tuple[Path, Path], tmp_path: Path) -> None:
     """The snapshot that a fact names is written byte for byte, over no file that is there."""
     home, out = tmp_path / "home", tmp_path / "page"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from duecare.registers import fold
-from duecare.registers.changes import query
+from duecare.registers import changes, fold
+from duecare.registers.changes import count, query
 from duecare.registers.company import company
 from duecare.registers.held import shown
 from duecare.registers.ingest import ingest_file, reject, release, stage_arrival
@@ -208,6 +208,22 @@ def test_reread_again_is_harmless(home: Home, tmp_path: Path) -> None:
     fold.reread(home, ListAdapter(), stage_arrival)
     assert facts(home) == before
     assert kinds(home) == changes
+
+
+@pytest.mark.parametrize("limit", [None, 0, 1, 3, 4, 5, 100])
+def test_the_first_changes_come_before_the_rest_in_one_order(
+    limit: int | None, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many are given at once, each change comes once, oldest window first, and they can be counted."""
+    for number, text in enumerate("xyz"):
+        rows = [("basic", entity, "", text) for entity in "BAC"]
+        ingest_file(home, ListAdapter(), write_list(tmp_path, text, rows), day(number))
+    whole = [(change["not_after"], change["entity"]) for change in query(home)]
+    assert whole == [(day(number), entity) for number in range(3) for entity in "ABC"]
+    assert (count(home), count(home, entity="A"), count(home, kind="lapse")) == (9, 3, 0)
+    monkeypatch.setattr(changes, "_FIRST", 4)
+    found = [(change["not_after"], change["entity"]) for change in query(home, limit=limit)]
+    assert found == whole[:limit]
 
 
 def test_same_file_twice_is_known(home: Home, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The way in for people at a terminal and for scripts.
 
-Exit codes: 0 all is well, 1 something was found or failed, 2 bad use.
+Exit codes: 0 all is well, 1 something was found or failed, 2 bad use. A reader of our output who has had enough, as
+``head`` has, is no failure.
 
 The rule of this module: a mistake by the user ends in one sentence that says what would be right, never in a traceback.
 """
@@ -15,14 +16,11 @@ from duecare.errors import DuecareError, UseError
 def main() -> None:
     """Run the command line."""
     from duecare.cli.app import app
-    from duecare.cli.output import fail
+    from duecare.cli.output import fail, heard
 
     try:
-        app()
+        with heard():
+            app()
     except DuecareError as error:
         fail(error)
         sys.exit(2 if isinstance(error, UseError) else 1)
-    except BrokenPipeError:
-        # Whoever read our output has had enough, as `head` does.
-        sys.stderr.close()
-        sys.exit(0)

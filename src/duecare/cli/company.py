@@ -15,6 +15,7 @@ from duecare.cli.output import (
     plain,
     print_json,
     print_json_line,
+    print_rows,
     say,
     table,
 )
@@ -49,7 +50,7 @@ def changes(
 
     Example: duecare changes --source us-sec-issuers-history --since 2025-02-28 --kind event --json
     """
-    from duecare.registers.changes import KINDS, query
+    from duecare.registers.changes import KINDS, count, query
     from duecare.registers.tables import known_sources
 
     if kind is not None and kind not in KINDS:
@@ -63,27 +64,15 @@ def changes(
                 known = known_sources(session)
             if source not in known and source not in (installed := all_adapters(opened)):
                 raise UnknownName("source", source, sorted(installed))
-        found = query(opened, source=source, since=moment_since, kind=kind, entity=entity)
+        asked: dict[str, Any] = {"source": source, "since": moment_since, "kind": kind, "entity": entity}
+        found = query(opened, **asked, limit=None if as_json else limit or None)
         if as_json:
             for change in found:
                 print_json_line(_change_json(change))
             return
-        rows = table("seen in", "source", "company", "section", "kind", "register's date", "what")
-        number = 0
-        for number, change in enumerate(found, 1):
-            if limit and number > limit:
-                continue
-            rows.add_row(
-                f"({moment(change['not_before']) or 'never read'}, {moment(change['not_after'])}]",
-                plain(change["source"]),
-                plain(change["entity"]),
-                plain(change["section"]),
-                change["kind"].replace("_", " "),
-                str(change["effective_on"] or "日期不详"),
-                plain(_difference(change)),
-            )
-    if number:
-        console.print(rows)
+        columns = ("seen in", "source", "company", "section", "kind", "register's date", "what")
+        print_rows(columns, map(_change_row, found))
+        number = count(opened, **asked)
     say(f"{number:,} changes{f', the first {limit} shown; --limit 0 shows all' if limit and number > limit else ''}.")
 
 
@@ -151,6 +140,18 @@ def _change_json(change: dict[str, Any]) -> dict[str, Any]:
     for name in ("before", "after"):
         made[name] = json.loads(made[name]) if made[name] is not None else None
     return made
+
+
+def _change_row(change: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        f"({moment(change['not_before']) or 'never read'}, {moment(change['not_after'])}]",
+        change["source"],
+        change["entity"],
+        change["section"],
+        change["kind"].replace("_", " "),
+        str(change["effective_on"] or "日期不详"),
+        _difference(change),
+    )
 
 
 def _difference(change: dict[str, Any]) -> str:

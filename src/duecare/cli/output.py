@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, date, datetime
+from itertools import chain, islice
 from pathlib import Path
 from shutil import which
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn, TextIO, cast
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -19,6 +22,8 @@ from rich.table import Table
 
 from duecare.clock import BEIJING
 from duecare.errors import DuecareError, Forbidden
+
+_FIRST_ROWS = 200
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -52,6 +57,27 @@ def table(*columns: str) -> Table:
     return made
 
 
+def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table of any length, each row as it comes; nothing where there is none. No cell is folded.
+
+    The columns are as wide as the first rows need; the last one runs on.
+    """
+    coming = iter(rows)
+    first = list(islice(coming, _FIRST_ROWS))
+    if not first:
+        return
+    widths = [max(map(cell_len, column)) for column in zip(columns, *first, strict=True)]
+    sys.stdout.write(_line(columns, widths))
+    for row in chain(first, coming):
+        sys.stdout.write(_line(row, widths))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    flat = [" ".join(cell.split()) for cell in cells]
+    padded = [cell + " " * (width - cell_len(cell)) for cell, width in zip(flat[:-1], widths, strict=False)]
+    return "  ".join([*padded, flat[-1]]) + "\n"
+
+
 def plain(text: object) -> str:
     """``text`` without meaning as markup."""
     return escape(str(text))
@@ -75,6 +101,47 @@ def moment(at: datetime | str | None) -> str:
     return (
         f"{at:%Y-%m-%d}" if (at.hour, at.minute, at.second) == (0, 0, 0) else f"{at.astimezone(BEIJING):%Y-%m-%d %H:%M}"
     )
+
+
+class _Output:
+    """Standard output that ends the program without a fault when whoever reads it has had enough, as ``head`` does."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, text: str) -> int:
+        """As a file does."""
+        try:
+            return self._out.write(text)
+        except BrokenPipeError:
+            self._end()
+
+    def flush(self) -> None:
+        """As a file does."""
+        try:
+            self._out.flush()
+        except BrokenPipeError:
+            self._end()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._out, name)
+
+    @staticmethod
+    def _end() -> NoReturn:
+        # What is still in the buffer goes nowhere, or the interpreter would stumble over it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise SystemExit(0)
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """While this lasts, a reader of standard output who leaves ends the program with exit code 0."""
+    out = _Output(sys.stdout)
+    with redirect_stdout(cast("TextIO", out)):
+        try:
+            yield
+        finally:
+            out.flush()
 
 
 @contextmanager
