@@ -46,18 +46,20 @@ class UseError(DuecareError):
 
 
 class UnknownName(UseError):
-    """A name that is not known here. Lists the known names, nearest first."""
+    """A name that is not known here. Lists the known names, nearest first; ``known`` none: they are listed to nobody,
+    such as people."""
 
-    def __init__(self, what: str, given: str, known: list[str]) -> None:
+    def __init__(self, what: str, given: str, known: list[str] | None) -> None:
         from difflib import get_close_matches
 
+        listed, known = known is not None, known or []
         near = get_close_matches(given, known, n=3, cutoff=0.4)
         if near:
             hint = f"Did you mean {' or '.join(near)}?"
         elif known:
             hint = f"Known: {', '.join(known[:12])}{' …' if len(known) > 12 else ''}."
         else:
-            hint = "None is known yet."
+            hint = "None is known yet." if listed else "Look whether it is written as it was given out."
         super().__init__(f"There is no {what} {given!r}.", hint=hint)
         self.what, self.given, self.known = what, given, known
 

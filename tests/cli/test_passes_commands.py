@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -38,10 +39,11 @@ class Desk:
         assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
         return json.loads(done.stdout) if done.stdout else done.stderr
 
-    def shown(self, *words: str) -> str:
+    def shown(self, *words: str, language: str = "zh") -> str:
+        environment = {**self.environment, "COLUMNS": "200", "DUECARE_LANGUAGE": language}
         done = subprocess.run(
             [sys.executable, "-m", "duecare", "passes", *words],
-            cwd=self.folder, env={**self.environment, "COLUMNS": "200"}, capture_output=True, text=True, timeout=120,
+            cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         return done.stdout
 
@@ -104,7 +106,7 @@ def test_a_gate_on_one_machine(desk: Desk, sold: dict[str, Any], served: dict[st
     page = desk.run("truth", his["subject"])
     assert [(each["way"], each["offline"]) for each in page["visits"]] == [("card_fingerprint", False)]
     assert "年卡加指纹" in desk.shown("truth", his["subject"])
-    assert "1 decisions wait" in desk.shown("gate", "show", "--dir", "east")
+    assert "1 decision waits" in desk.shown("gate", "show", "--dir", "east")
 
 
 def _encoded(path: Path) -> str:
@@ -128,6 +130,7 @@ def test_a_change_at_the_counter(desk: Desk, sold: dict[str, Any]) -> None:
     paid = desk.run("refund", sold["pass_id"], "--holder", his, "--reason", "declines faces")
     assert (paid["days_left"], paid["days"], paid["amount"]) == (364, 365, "678")
     assert desk.run("withdraw", hers, "mail_contact", code=0)["held"] == []
+    assert "There is no purpose" in desk.run("withdraw", hers, "mail", code=2)
     assert set(desk.run("send")["waiting"]) == {"sms", "mail"}
 
 
@@ -140,12 +143,32 @@ def test_cards_clerks_and_gates(desk: Desk, sold: dict[str, Any]) -> None:
     (desk.folder / "photo.jpg").write_bytes(b"\xff\xd8 photo")
     assert desk.run("photo", his["subject"], "photo.jpg")["purpose"] == "pass_photo"
     assert len(desk.run("clerks", "add", "li")["key"]) > 40
+    assert [each["name"] for each in desk.run("clerks", "list")] == ["li"]
     assert desk.run("clerks", "end", "li")["ended"] is True
+    assert "Nobody has a key yet" in desk.shown("clerks", "list")
     assert desk.run("gates", "list")["gates"] == []
     assert "no gate" in desk.run("gates", "end", "east", code=2).lower()
     assert desk.run("conflicts") == []
     renewed = desk.run("renew", sold["pass_id"])
     assert (renewed["year"], renewed["price"]) == (2, "1251.20")
+
+
+def test_the_page_of_truth_is_in_one_language(desk: Desk, sold: dict[str, Any]) -> None:
+    """All of it in Chinese or all of it in English, and what is not there is said in words."""
+    hers, cjk = sold["cards"][1]["subject"], re.compile(r"[\u4e00-\u9fff]")
+    assert "没有人打开过。" in desk.shown("truth", hers)
+    assert "Nobody has opened anything." in desk.shown("truth", hers, language="en")
+    (desk.folder / "id.txt").write_text(SHE.id_number)
+    desk.run("reissue", "--id-number", "id.txt", "--by", "li")
+    desk.run("publish", "--way", "card_id_card", "--way", "card_face")
+    desk.run("withdraw", hers, "mail_contact")
+    zh, en = desk.shown("truth", hers), desk.shown("truth", hers, language="en")
+    assert not cjk.search(en)
+    for words in ("looked up by a number that was shown", "consent withdrawn", "to be sent", "There were none."):
+        assert words in en
+    for words in ("凭出示的号码查找", "身份证件号码", "本人撤回同意", "待发送", "没有入园记录。", "第 2 版未答复"):
+        assert words in zh
+    assert not re.search(r"id_number|mail_contact|withdrawal|card_id_card|held|erased", zh)
 
 
 def test_mistakes_end_in_one_sentence(desk: Desk) -> None:
@@ -155,7 +178,10 @@ def test_mistakes_end_in_one_sentence(desk: Desk) -> None:
         (("sell", "pass_for_two", "--holders", "bad.json"), "has not the members"),
         (("sell", "pass_for_two", "--holders", "absent.json"), "cannot be read"),
         (("sell", "pass_for_tow"), "Did you mean pass_for_two"),
-        (("truth", "0" * 32), "There is no subject"),
+        (("truth", "0" * 32), "as it was given out"),
+        (("sell", "pass_for_two"), "pass_for_two is for 2 by name; 0 were given"),
+        (("answers", "7"), "There is no notice"),
+        (("end", "card_iris", "--note", "x"), "There is no way in"),
         (("publish", "--way", "card_face"), "open to everyone is missing"),
         (("gate", "show", "--dir", "nowhere"), "is not a gate"),
     ):

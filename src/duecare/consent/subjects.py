@@ -42,7 +42,7 @@ def subject(session: Session, name: str) -> Subject:
     columns = select(SubjectRow.id, SubjectRow.salt, SubjectRow.created_at)
     row = session.execute(columns.where(SubjectRow.id == name)).one_or_none()
     if row is None:
-        raise UnknownName("subject", name, [])
+        raise UnknownName("subject", name, None)
     return Subject(*row)
 
 

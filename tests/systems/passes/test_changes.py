@@ -116,7 +116,9 @@ def test_the_end_of_fingerprints(park: Park, three: tuple[str, str, str], sold: 
     """The purpose ends for everyone: grants end, templates are erased, and those who entered so are told."""
     ended = changes.end_method(park, "card_fingerprint", note="指纹闸机停用")
     assert ended.erased == 3
-    assert told(park, "method_ended") == sorted(three)
+    assert told(park, "ended:card_fingerprint") == sorted(three)
+    assert changes.end_method(park, "card_fingerprint", note="once more") == changes.Ended(0, 0)
+    assert told(park, "ended:card_fingerprint") == sorted(three)
     for subject in three:
         with pytest.raises(Erased):
             park.vault.open("fingerprint_template", subject, "fingerprint_entry", "service:gate-east")

@@ -23,7 +23,7 @@ from duecare.errors import BadInput, UseError
 from duecare.systems.passes import enrolment, holders, messages, offers
 from duecare.systems.passes.messages import Text
 from duecare.systems.passes.methods import CARD_ID_CARD, TICKET, method
-from duecare.systems.passes.models import Holder
+from duecare.systems.passes.models import Holder, HolderMessage
 from duecare.systems.passes.park import Park
 from duecare.systems.passes.products import PASS_FOR_TWO, SINGLE_TICKET, Product
 from duecare.systems.passes.purposes import NOTICE, PURPOSES, declare_all, entry_methods
@@ -104,7 +104,8 @@ def answer(park: Park, subject: str, number: int, *, accepted: bool, how: str, s
 
 
 def answers(session: Session, number: int) -> Answers:
-    """What was answered to a version by those whom an earlier one bound."""
+    """What was answered to a version by those whom an earlier one bound. Raises ``UnknownName``."""
+    notices.version(session, NOTICE, number)
     return Answers(
         tuple(notices.accepted(session, NOTICE, number)),
         tuple(notices.declined(session, NOTICE, number)),
@@ -116,7 +117,8 @@ def end_method(park: Park, name: str, *, note: str) -> Ended:
     """A way in ends for good: it is taken off sale, those who agreed to it are told, and what was held for it alone is
     erased of everybody. Call it outside of any transaction.
 
-    Card and ID card cannot end. Raises ``BadInput``; ``UseError`` where the rules have it kept.
+    Ended already, what a kill left undone is done, and nobody is told twice. Card and ID card cannot end. Raises
+    ``BadInput``; ``UseError`` where the rules have it kept.
     """
     ended = method(name)
     if not ended.biometric:
@@ -128,10 +130,12 @@ def end_method(park: Park, name: str, *, note: str) -> Ended:
         ways = [way.method for way in offers.standing(session, PASS_FOR_TWO)]
         if name in ways:
             offers.open_sale(session, park.engine, PASS_FOR_TWO, [each for each in ways if each != name], at)
-        holding = select(Holder.subject).where(Holder.method == name, Holder.left_on.is_(None))
-        told = messages.queue(
-            session, list(session.scalars(holding.where(Holder.subject.is_not(None)))), _over(name), at
+        told_before = select(HolderMessage.subject).where(HolderMessage.kind == _over(name).kind)
+        holding = select(Holder.subject).where(
+            Holder.method == name, Holder.left_on.is_(None), Holder.subject.not_in(told_before)
         )
+        readers = [each for each in session.scalars(holding) if each is not None]
+        told = messages.queue(session, readers, _over(name), at)
 
     erased = erasure.end_purpose(park.vault, ended.purpose, note=note, along=along)
     return Ended(erased, told)
@@ -171,7 +175,7 @@ def _announced(old: Notice, new: Notice) -> Text:
 def _over(name: str) -> Text:
     ended = method(name)
     return Text(
-        "method_ended",
+        f"ended:{name}",
         f"{ended.zh}停用",
         f"{ended.zh}已停用, 只为它收集的信息已经删除, 删除证明可在您的页面查阅。请凭年卡和身份证入园; "
         "未接受新告知书的, 也可以按剩余天数退款。",

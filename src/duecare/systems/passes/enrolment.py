@@ -30,7 +30,7 @@ def take_photo(park: Park, subject: str, photo: bytes, *, screen: str, actor: st
     Raises ``BadInput``, ``Forbidden`` naming the holding.
     """
     if not 0 < len(photo) <= MAX_PHOTO:
-        raise BadInput(f"The photo has {len(photo)} bytes.", hint=f"It has at most {MAX_PHOTO}.")
+        raise BadInput(f"The photo has {len(photo)} bytes.", hint=f"It has at least one, and at most {MAX_PHOTO}.")
     at = park.now()
     with park.home.database.session() as session:
         version = notices.version(session, NOTICE, at=at).number

@@ -59,7 +59,7 @@ def held(session: Session, holder_id: int) -> Held:
     """The holder of an id. Raises ``UnknownName``."""
     holder = session.get(Holder, holder_id)
     if holder is None:
-        raise UnknownName("holder", str(holder_id), [])
+        raise UnknownName("holder", str(holder_id), None)
     return _held(session, holder)
 
 
@@ -67,7 +67,7 @@ def by_subject(session: Session, subject: str) -> Held:
     """The holder who is ``subject``. Raises ``UnknownName``."""
     holder = session.scalar(select(Holder).where(Holder.subject == subject))
     if holder is None:
-        raise UnknownName("holder", subject, [])
+        raise UnknownName("holder", subject, None)
     return _held(session, holder)
 
 
@@ -75,7 +75,7 @@ def of_pass(session: Session, pass_id: str) -> list[Held]:
     """All who share a pass. Raises ``UnknownName``."""
     found = session.scalars(select(Holder).where(Holder.pass_id == pass_id).order_by(Holder.id)).all()
     if not found:
-        raise UnknownName("pass", pass_id, [])
+        raise UnknownName("pass", pass_id, None)
     return [_held(session, holder) for holder in found]
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from duecare.clock import utc
-from duecare.errors import UnknownName
+from duecare.errors import BadInput
 from duecare.evidence.outbox import record
 from duecare.rules.decision import Decision
 from duecare.rules.engine import Engine, Request
@@ -95,11 +95,14 @@ def on_sale(session: Session, engine: Engine, product: Product) -> list[OnSale]:
 
 
 def choose(session: Session, engine: Engine, product: Product, name: str) -> OnSale:
-    """The way in called ``name``, if it is on sale. Raises ``UnknownName``, ``Forbidden``."""
+    """The way in called ``name``, if it is on sale. Raises ``UnknownName``, ``BadInput``, ``Forbidden``."""
     ways = {way.method: way for way in standing(session, product)}
     if name not in ways:
         method(name)
-        raise UnknownName(f"way in on sale with {product.name}", name, list(ways))
+        raise BadInput(
+            f"{product.name} is not on sale with {name}.",
+            hint=f"It is with {', '.join(ways)}." if ways else "It is not on sale at all yet: publish it first.",
+        )
     decision = ask(engine, product, ways[name], standing=list(ways.values()))
     decision.require()
     return OnSale(ways[name], decision)

@@ -84,10 +84,10 @@ def sell(
     """
     bought = product(name)
     if len(buyers) != (bought.persons if bought.named else 0):
+        wanted = str(bought.persons) if bought.named else "nobody"
         raise BadInput(
-            f"{bought.name} is for {bought.persons} persons{'' if bought.named else ', none of them named'}; "
-            f"{len(buyers)} were given.",
-            hint="Name each who will hold it." if bought.named else "Sell it without names.",
+            f"{bought.name} is for {wanted} by name; {len(buyers)} were given.",
+            hint=f"Name {wanted}, each who will hold it." if bought.named else "Sell it without names.",
         )
     given = [_checked(buyer) for buyer in buyers]
     at, first = park.now(), park.today()

@@ -65,8 +65,8 @@ def truth(park: Park, subject: str) -> dict[str, Any]:
 def withdraw(park: Park, subject: str, purpose: str, *, how: str, screen: str) -> Outcome:
     """Take a consent back, in effect at once; what was held for it alone is erased. Call it outside of a transaction.
 
-    Where the agreed way in rested on it, that is card and ID card from now on. Raises ``UseError`` for what is no
-    consent but the contract, or where it was never given.
+    Where the agreed way in rested on it, that is card and ID card from now on. Raises ``UnknownName``; ``UseError`` for
+    what is no consent but the contract, or where it was never given.
     """
     if purpose in AT_SALE:
         raise UseError(
@@ -75,6 +75,7 @@ def withdraw(park: Park, subject: str, purpose: str, *, how: str, screen: str) -
         )
 
     def along(session: Session) -> None:
+        declared.purpose(session, purpose)
         held = holders.by_subject(session, subject)
         if METHODS[held.holder.method].purpose == purpose:
             enrolment.agree(session, held, CARD_ID_CARD.name, by=f"holder, {screen}", at=park.now())
@@ -106,7 +107,7 @@ def erase(park: Park, subject: str, *, ends_pass: bool, how: str, screen: str) -
 def certificate(park: Park, subject: str, name: str) -> bytes:
     """One of the subject's certificates. Raises ``UnknownName``, ``WitnessUnavailable``, ``BadInput``."""
     if erasure.get(park.vault, name).subject != subject:
-        raise UnknownName("erasure", name, [])
+        raise UnknownName("erasure", name, None)
     return erasure.certificate(park.vault, name)
 
 
@@ -131,13 +132,15 @@ def _pass(park: Park, session: Session, subject: str) -> dict[str, Any] | None:
     except UnknownName:
         return None
     cards = session.scalars(select(Card).where(Card.holder_id == held.holder.id).order_by(Card.issued_at))
-    agreed, product = method(held.holder.method), held.product
+    agreed, product, left = method(held.holder.method), held.product, held.holder.left_on
+    # Others who share the pass may have renewed it after this holder left.
+    mine = [each for each in held.periods if left is None or each.first <= left] or held.periods[:1]
     return {
         "id": held.sold.id,
         "product": {"name": product.name, "zh": product.zh, "en": product.en},
-        "year": held.latest.year,
-        "first": held.periods[0].first,
-        "last": held.latest.last,
+        "year": mine[-1].year,
+        "first": mine[0].first,
+        "last": mine[-1].last,
         "ended_on": held.holder.left_on,
         "agreed_way": {"name": agreed.name, "zh": agreed.zh, "en": agreed.en},
         "ways": list(dict.fromkeys([agreed.name, CARD_ID_CARD.name])),

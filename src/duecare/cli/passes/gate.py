@@ -16,6 +16,7 @@ import typer
 
 from duecare.cli.files import read_bytes
 from duecare.cli.output import JsonOption, moment, plain, print_json, print_json_line, say
+from duecare.cli.passes.centre import count
 from duecare.errors import BadInput, DuecareError
 
 if TYPE_CHECKING:
@@ -117,7 +118,10 @@ def sync(directory: DirOption, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(vars(done))
     else:
-        say(f"Handed over {done.taken}, {done.conflicts} for a person to look at; {done.cards} cards on the list.")
+        say(
+            f"Handed over {done.taken}, {done.conflicts} for a person to look at; "
+            f"{count(done.cards, 'card')} on the list."
+        )
 
 
 @gate.command()
@@ -142,10 +146,10 @@ def show(directory: DirOption, as_json: JsonOption = False) -> None:
         return
     say(f"{plain(opened.name)}  {plain(opened.key)}  [dim]{plain(opened.centre)}[/]")
     if head:
-        say(f"{head.cards} cards on the list of {moment(head.issued)}, good until {moment(head.expires)}")
+        say(f"{count(head.cards, 'card')} on the list of {moment(head.issued)}, good until {moment(head.expires)}")
     else:
         say("There is no list yet.")
-    say(f"{len(waiting)} decisions wait to be handed over.")
+    say(f"{len(waiting)} {'decision waits' if len(waiting) == 1 else 'decisions wait'} to be handed over.")
 
 
 @gate.command()
