@@ -24,6 +24,7 @@ from duecare.systems.passes import enrolment, holders, messages, offers
 from duecare.systems.passes.messages import Text
 from duecare.systems.passes.methods import CARD_ID_CARD, TICKET, method
 from duecare.systems.passes.models import Holder, HolderMessage
+from duecare.systems.passes.once import Write, once
 from duecare.systems.passes.park import Park
 from duecare.systems.passes.products import PASS_FOR_TWO, SINGLE_TICKET, Product
 from duecare.systems.passes.purposes import NOTICE, PURPOSES, declare_all, entry_methods
@@ -91,16 +92,21 @@ def open_tickets(park: Park) -> None:
         offers.open_sale(session, park.engine, SINGLE_TICKET, [TICKET.name], park.now())
 
 
-def answer(park: Park, subject: str, number: int, *, accepted: bool, how: str, screen: str) -> None:
+def answer(park: Park, subject: str, number: int, *, accepted: bool, how: str, screen: str, once_key: str = "") -> None:
     """Record what a holder answers to a version. Where they accept one that no longer has the way agreed with them, it
     is card and ID card from now on, until they choose another. Raises ``UnknownName``, ``UseError``."""
     at = park.now()
-    with park.home.database.session() as session:
+
+    def act(session: Session, write: Write) -> tuple[None, dict[str, str]]:
         held = holders.by_subject(session, subject)
         notices.answer(session, subject, NOTICE, number, accepted, how, screen, at)
         promised = entry_methods(notices.version(session, NOTICE, number).notice)
         if accepted and held.holder.method not in promised:
             enrolment.agree(session, held, CARD_ID_CARD.name, by="holder", at=at)
+        return None, {}
+
+    asked = {"write": "answer", "version": number, "accepted": accepted}
+    once(park, Write.of(park, subject, once_key, asked), act, lambda session, write, kept: None)
 
 
 def answers(session: Session, number: int) -> Answers:

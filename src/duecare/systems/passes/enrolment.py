@@ -7,6 +7,7 @@ serves; a photo becomes no template.
 from __future__ import annotations
 
 from datetime import datetime
+from hashlib import sha256
 
 from sqlalchemy.orm import Session
 
@@ -17,6 +18,7 @@ from duecare.systems.passes import holders, matching, offers
 from duecare.systems.passes.holders import Held
 from duecare.systems.passes.matching import Template
 from duecare.systems.passes.methods import CARD_ID_CARD, method
+from duecare.systems.passes.once import Write, once
 from duecare.systems.passes.park import Park
 from duecare.systems.passes.purposes import NOTICE, PHOTO
 
@@ -24,7 +26,16 @@ MAX_PHOTO = 4 << 20
 """Bytes of a photo."""
 
 
-def take_photo(park: Park, subject: str, photo: bytes, *, screen: str, actor: str, how: str = "at the counter") -> None:
+def take_photo(
+    park: Park,
+    subject: str,
+    photo: bytes,
+    *,
+    screen: str,
+    actor: str,
+    how: str = "at the counter",
+    once_key: str = "",
+) -> None:
     """Keep a photo for the pass, with the consent of its own that is given with it.
 
     Raises ``BadInput``, ``Forbidden`` naming the holding.
@@ -32,16 +43,29 @@ def take_photo(park: Park, subject: str, photo: bytes, *, screen: str, actor: st
     if not 0 < len(photo) <= MAX_PHOTO:
         raise BadInput(f"The photo has {len(photo)} bytes.", hint=f"It has at least one, and at most {MAX_PHOTO}.")
     at = park.now()
-    with park.home.database.session() as session:
+
+    def act(session: Session, write: Write) -> tuple[None, dict[str, str]]:
         version = notices.version(session, NOTICE, at=at).number
         grants.give(
             session, park.engine, subject, [PHOTO], notice=NOTICE, version=version, how=how, screen=screen, at=at
         )
         park.vault.seal(session, subject, {"photo": photo}, [PHOTO], actor)
+        return None, {}
+
+    asked = {"write": "photo", "holder": subject, "photo": sha256(photo).hexdigest()}
+    once(park, Write.of(park, actor, once_key, asked), act, lambda session, write, kept: None)
 
 
 def enrol(
-    park: Park, subject: str, way: str, template: bytes, *, screen: str, actor: str, how: str = "at the counter"
+    park: Park,
+    subject: str,
+    way: str,
+    template: bytes,
+    *,
+    screen: str,
+    actor: str,
+    how: str = "at the counter",
+    once_key: str = "",
 ) -> None:
     """Take the template of a holder who chooses to enter in this way, with the separate consent that is given with it.
 
@@ -53,7 +77,8 @@ def enrol(
         raise BadInput(f"{way} takes no template.", hint=f"{CARD_ID_CARD.name} needs no enrolment.")
     Template.parse(template, matching.KINDS[chosen.shows])
     at = park.now()
-    with park.home.database.session() as session:
+
+    def act(session: Session, write: Write) -> tuple[None, dict[str, str]]:
         held = holders.by_subject(session, subject)
         offers.choose(session, park.engine, held.product, way)
         newest = notices.version(session, NOTICE, at=at)
@@ -69,6 +94,10 @@ def enrol(
         )  # fmt: skip
         park.vault.seal(session, subject, {chosen.field: template}, [chosen.purpose], actor)
         agree(session, held, way, by=actor, at=at)
+        return None, {}
+
+    asked = {"write": "enrol", "holder": subject, "way": way, "template": sha256(template).hexdigest()}
+    once(park, Write.of(park, actor, once_key, asked), act, lambda session, write, kept: None)
 
 
 def agree(session: Session, held: Held, way: str, *, by: str, at: datetime) -> None:

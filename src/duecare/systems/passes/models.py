@@ -247,6 +247,19 @@ class HolderMessage(Base):
     last_error: Mapped[str] = mapped_column(Text)
 
 
+class OnceAnswer(Base):
+    """What a write under an idempotency key was answered (``once``). ``name`` and ``request``: keyed digests (hex) of
+    key and write; ``answer``: without numbers of cards, and with rows of holders in the place of subjects."""
+
+    __tablename__ = "pass_answers"
+    __table_args__ = (Index("ix_pass_answers_at", "at"),)
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    request: Mapped[str] = mapped_column(String(64))
+    answer: Mapped[dict[str, Any]] = mapped_column(JSON)
+    at: Mapped[datetime] = mapped_column(Moment)
+
+
 class Clerk(Base):
     """Who works at the pass centre, by the SHA-256 of their key (hex), until ``ended_at``."""
 

@@ -1,7 +1,8 @@
 """The pass centre's and the holders' pages, as JSON over HTTP. The pages that people see come on top of these.
 
 A clerk comes with a key of their own (``Authorization: Bearer``), a holder with the card and the ID card that belongs
-to it, for which they are given a session of a few minutes. Errors are problem details (RFC 9457).
+to it, for which they are given a session of a few minutes. A write may be sent again under its ``Idempotency-Key``
+(``once``). Errors are problem details (RFC 9457).
 
 The rule of this module: it decides nothing and keeps nothing; what a person sent is repeated in no error.
 """
@@ -22,6 +23,7 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy.orm import Session
 
 from duecare.consent import notices
 from duecare.errors import BadInput, Busy, DuecareError, Forbidden, Transient, UnknownName, UseError
@@ -37,8 +39,9 @@ from duecare.systems.passes import (
     truth,
 )
 from duecare.systems.passes.cards import card_number, digest
+from duecare.systems.passes.once import Write, once
 from duecare.systems.passes.park import SERVICE, Park
-from duecare.systems.passes.products import PRODUCTS
+from duecare.systems.passes.products import PRODUCTS, Product
 from duecare.systems.passes.purposes import NOTICE
 from duecare.systems.passes.sales import Buyer, Sold
 from duecare.vault.erasure import Outcome
@@ -206,56 +209,66 @@ def _centre(park: Park) -> APIRouter:
     def products(who: str = Depends(clerk)) -> Any:
         """What is on sale, in which ways, with the sentences of the rules that let it be."""
         with park.home.database.session() as session:
-            return [
-                {
-                    "name": each.name, "zh": each.zh, "en": each.en, "persons": each.persons,
-                    "ways": [
-                        {"method": one.way.method, "price": str(one.way.price), "days": one.way.days,
-                         "biometric": one.way.biometric, "reasons": one.decision.sentences("zh")}
-                        for one in offers.on_sale(session, park.engine, each)
-                    ],
-                }
-                for each in PRODUCTS.values()
-            ]  # fmt: skip
+            return [_on_sale(session, park, each) for each in PRODUCTS.values()]
+
+    _passes(made, park, clerk)
+    _holders(made, park, clerk)
+    _conflicts(made, park, clerk)
+    return made
+
+
+def _passes(made: APIRouter, park: Park, clerk: Callable[..., str]) -> None:
+    """Selling, renewing, refunding."""
 
     @made.post("/passes", status_code=201)
-    def sell(order: Order, who: str = Depends(clerk)) -> Any:
+    def sell(order: Order, who: str = Depends(clerk), key: str = Depends(_key)) -> Any:
         """Sell; the numbers of the cards are in the answer, and nowhere afterwards."""
         buyers = [Buyer(each.name, each.id_number, each.phone, each.method, each.mail) for each in order.holders]
-        return _sold(sales.sell(park, order.product, buyers, screen=_SCREEN, actor=who, language=order.language))
+        return _sold(
+            sales.sell(park, order.product, buyers, screen=_SCREEN, actor=who, language=order.language, once_key=key)
+        )
 
     @made.post("/passes/{pass_id}/renewals", status_code=201)
-    def renew(pass_id: str, who: str = Depends(clerk)) -> Any:
+    def renew(pass_id: str, who: str = Depends(clerk), key: str = Depends(_key)) -> Any:
         """Add the next year."""
-        return _sold(sales.renew(park, pass_id, screen=_SCREEN, actor=who))
+        return _sold(sales.renew(park, pass_id, screen=_SCREEN, actor=who, once_key=key))
 
     @made.post("/passes/{pass_id}/refunds", status_code=201)
-    def refund(pass_id: str, leaving: Leaving, who: str = Depends(clerk)) -> Any:
+    def refund(pass_id: str, leaving: Leaving, who: str = Depends(clerk), key: str = Depends(_key)) -> Any:
         """Pay back pro rata, today."""
         paid = refunds.pay_back(
-            park, pass_id, leaving.holders, reason=leaving.reason, actor=who, goodwill=leaving.goodwill
+            park, pass_id, leaving.holders, reason=leaving.reason, actor=who, goodwill=leaving.goodwill, once_key=key
         )
         return {"amount": str(paid.amount), "days_left": paid.days_left, "days": paid.days}
 
     @made.post("/cards", status_code=201)
-    def replace(card: Card, who: str = Depends(clerk)) -> Any:
+    def replace(card: Card, who: str = Depends(clerk), key: str = Depends(_key)) -> Any:
         """A new card for the holder whose ID card is shown; the old ones open nothing any more."""
-        issued = sales.replace_card(park, card.id_number, actor=who, pass_id=card.pass_id)
+        issued = sales.replace_card(park, card.id_number, actor=who, pass_id=card.pass_id, once_key=key)
         return {"subject": issued.subject, "method": issued.method, "card": issued.card}
 
+
+def _holders(made: APIRouter, park: Park, clerk: Callable[..., str]) -> None:
+    """Taking what a holder gives, each with its consent."""
+
     @made.post("/holders/{subject}/photo", status_code=204)
-    def photo(subject: str, taken: Photo, who: str = Depends(clerk)) -> None:
+    def photo(subject: str, taken: Photo, who: str = Depends(clerk), key: str = Depends(_key)) -> None:
         """Take the photo for the pass, with the consent of its own."""
-        enrolment.take_photo(park, subject, _decoded(taken.photo), screen=_SCREEN, actor=who)
+        enrolment.take_photo(park, subject, _decoded(taken.photo), screen=_SCREEN, actor=who, once_key=key)
 
     @made.post("/holders/{subject}/templates", status_code=204)
-    def template(subject: str, taken: Taken, who: str = Depends(clerk)) -> None:
+    def template(subject: str, taken: Taken, who: str = Depends(clerk), key: str = Depends(_key)) -> None:
         """Enrol, with the separate consent."""
-        enrolment.enrol(park, subject, taken.method, _decoded(taken.template), screen=_SCREEN, actor=who)
+        data = _decoded(taken.template)
+        enrolment.enrol(park, subject, taken.method, data, screen=_SCREEN, actor=who, once_key=key)
+
+
+def _conflicts(made: APIRouter, park: Park, clerk: Callable[..., str]) -> None:
+    """What gates decided alone and a person has to look at."""
 
     @made.get("/conflicts")
     def conflicts(who: str = Depends(clerk)) -> Any:
-        """What gates decided alone and a person has to look at."""
+        """What is open."""
         with park.home.database.session() as session:
             return [
                 {"id": row.id, "gate": row.gate, "kind": row.kind, "at": row.at, "subject": row.subject}
@@ -263,12 +276,15 @@ def _centre(park: Park) -> APIRouter:
             ]
 
     @made.post("/conflicts/{conflict}", status_code=204)
-    def settle(conflict: int, settled: Settled, who: str = Depends(clerk)) -> None:
+    def settle(conflict: int, settled: Settled, who: str = Depends(clerk), key: str = Depends(_key)) -> None:
         """Say what was found."""
-        with park.home.database.session() as session:
-            entries.settle(session, conflict, by=who, note=settled.note, at=park.now())
 
-    return made
+        def act(session: Session, write: Write) -> tuple[None, dict[str, str]]:
+            entries.settle(session, conflict, by=who, note=settled.note, at=park.now())
+            return None, {}
+
+        asked = {"write": "settle", "conflict": conflict, "note": settled.note}
+        once(park, Write.of(park, who, key, asked), act, lambda session, write, kept: None)
 
 
 def _holder(park: Park) -> APIRouter:
@@ -308,20 +324,32 @@ def _holder(park: Park) -> APIRouter:
             "body_zh": said.body_zh, "body_en": said.body_en, "terms": dict(said.terms),
         }  # fmt: skip
 
+    _rights(made, park, holder)
+    _papers(made, park, holder)
+    return made
+
+
+def _rights(made: APIRouter, park: Park, holder: Callable[..., str]) -> None:
+    """What a holder says, and it is so."""
+
     @made.post("/answer", status_code=204)
-    def answer(said: Said, me: str = Depends(holder)) -> None:
+    def answer(said: Said, me: str = Depends(holder), key: str = Depends(_key)) -> None:
         """Accept or decline a version of the notice."""
-        changes.answer(park, me, said.version, accepted=said.accepted, how="click", screen=_PAGE)
+        changes.answer(park, me, said.version, accepted=said.accepted, how="click", screen=_PAGE, once_key=key)
 
     @made.post("/withdrawals", status_code=201)
-    def withdraw(back: Withdrawal, me: str = Depends(holder)) -> Any:
+    def withdraw(back: Withdrawal, me: str = Depends(holder), key: str = Depends(_key)) -> Any:
         """Take a consent back; what was held for it alone is gone when the answer comes."""
-        return _outcome(truth.withdraw(park, me, back.purpose, how="click", screen=_PAGE))
+        return _outcome(truth.withdraw(park, me, back.purpose, how="click", screen=_PAGE, once_key=key))
 
     @made.post("/erasures", status_code=201)
-    def erase(asked: Erasing, me: str = Depends(holder)) -> Any:
+    def erase(asked: Erasing, me: str = Depends(holder), key: str = Depends(_key)) -> Any:
         """Have everything erased."""
-        return _outcome(truth.erase(park, me, ends_pass=asked.ends_pass, how="click", screen=_PAGE))
+        return _outcome(truth.erase(park, me, ends_pass=asked.ends_pass, how="click", screen=_PAGE, once_key=key))
+
+
+def _papers(made: APIRouter, park: Park, holder: Callable[..., str]) -> None:
+    """What a holder takes home."""
 
     @made.get("/certificates/{name}")
     def certificate(name: str, me: str = Depends(holder)) -> Response:
@@ -338,7 +366,26 @@ def _holder(park: Park) -> APIRouter:
         """My own copy of what is held of me (PIPL art. 45)."""
         return _file(truth.copy(park, me), "copy.json")
 
-    return made
+
+def _key(idempotency_key: Annotated[str, Header(description="Send a write again under the same.")] = "") -> str:
+    """The header ``Idempotency-Key``: a string of RFC 8941, in quotation marks, or the same without them."""
+    return idempotency_key.strip().removeprefix('"').removesuffix('"')
+
+
+def _on_sale(session: Session, park: Park, sold: Product) -> dict[str, Any]:
+    return {
+        "name": sold.name,
+        "zh": sold.zh,
+        "en": sold.en,
+        "persons": sold.persons,
+        "ways": [
+            {
+                "method": one.way.method, "price": str(one.way.price), "days": one.way.days,
+                "biometric": one.way.biometric, "reasons": one.decision.sentences("zh"),
+            }
+            for one in offers.on_sale(session, park.engine, sold)
+        ],
+    }  # fmt: skip
 
 
 def _sold(sold: Sold) -> dict[str, Any]:

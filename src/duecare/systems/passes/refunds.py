@@ -10,10 +10,11 @@ The rule of this module: a refund is never more than was paid, and never grows w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -27,6 +28,7 @@ from duecare.systems.passes.holders import Held
 from duecare.systems.passes.messages import Text
 from duecare.systems.passes.methods import method
 from duecare.systems.passes.models import PaidBack, Period
+from duecare.systems.passes.once import Write, once
 from duecare.systems.passes.park import Park, day_of
 from duecare.systems.passes.purposes import EXPIRED, NOTICE
 from duecare.vault import retention
@@ -91,45 +93,68 @@ def quote(session: Session, pass_id: str, readers: Sequence[str], on: date) -> R
 
 
 def pay_back(
-    park: Park, pass_id: str, readers: Sequence[str], *, reason: str, actor: str, goodwill: bool = False
+    park: Park,
+    pass_id: str,
+    readers: Sequence[str],
+    *,
+    reason: str,
+    actor: str,
+    goodwill: bool = False,
+    once_key: str = "",
 ) -> Refund:
     """Refund these holders of a pass today, pro rata; the pass opens no gate for them any more.
 
     Owed is it to those who did not accept a change where the way agreed with them has ended; to others it is paid with
-    ``goodwill`` alone. Raises ``UnknownName``, ``BadInput`` without a reason, ``UseError`` where nothing is owed.
+    ``goodwill`` alone. Under a ``once_key`` it is paid once (``once``). Raises ``UnknownName``, ``BadInput`` without a
+    reason, ``UseError`` where nothing is owed.
     """
     if not reason.strip():
         raise BadInput("A refund has no reason.", hint="Say why it is paid; it is kept.")
+    asked = {"write": "refund", "pass": pass_id, "holders": list(readers), "reason": reason, "goodwill": goodwill}
+    write = Write.of(park, actor, once_key, asked)
+
+    def pay(session: Session, write: Write) -> tuple[Refund, dict[str, Any]]:
+        paid = _pay(session, park, pass_id, readers, reason, actor, goodwill=goodwill)
+        return paid, {name: str(value) for name, value in vars(paid).items()}
+
+    def again(session: Session, write: Write, kept: Mapping[str, Any]) -> Refund:
+        return Refund(Decimal(kept["amount"]), int(kept["days_left"]), int(kept["days"]), Decimal(kept["price"]))
+
+    return once(park, write, pay, again)
+
+
+def _pay(
+    session: Session, park: Park, pass_id: str, readers: Sequence[str], reason: str, actor: str, *, goodwill: bool
+) -> Refund:
     at = park.now()
     on = day_of(at)
-    with park.home.database.session() as session:
-        leaving = _leaving(session, pass_id, readers)
-        if not goodwill and not all(entitled(session, each) for each in leaving):
-            raise UseError(
-                "No refund is owed: the way in that was agreed is open, or the change was accepted.",
-                hint="Pay it as goodwill, or let the holder enter as agreed.",
-            )
-        refund = quote(session, pass_id, readers, on)
-        session.add(
-            PaidBack(
-                pass_id=pass_id, persons=len(leaving), price=refund.price, days_left=refund.days_left,
-                days=refund.days, amount=refund.amount, reason=reason, on=on, at=at,
-            )
-        )  # fmt: skip
-        for each in leaving:
-            each.holder.left_on = on
-            retention.event(session, str(each.holder.subject), EXPIRED, on, ref=pass_id, at=at)
-        messages.queue(session, list(readers), _told(refund), at)
-        body = {
-            "holders": [subjects.commitment(session, each) for each in readers],
-            "amount": str(refund.amount),
-            "price": str(refund.price),
-            "days_left": refund.days_left,
-            "days": refund.days,
-            "reason": reason,
-            "by": actor,
-        }
-        record(session, "pass:refund", f"pass:{pass_id}", body, at)
+    leaving = _leaving(session, pass_id, readers)
+    if not goodwill and not all(entitled(session, each) for each in leaving):
+        raise UseError(
+            "No refund is owed: the way in that was agreed is open, or the change was accepted.",
+            hint="Pay it as goodwill, or let the holder enter as agreed.",
+        )
+    refund = quote(session, pass_id, readers, on)
+    session.add(
+        PaidBack(
+            pass_id=pass_id, persons=len(leaving), price=refund.price, days_left=refund.days_left,
+            days=refund.days, amount=refund.amount, reason=reason, on=on, at=at,
+        )
+    )  # fmt: skip
+    for each in leaving:
+        each.holder.left_on = on
+        retention.event(session, str(each.holder.subject), EXPIRED, on, ref=pass_id, at=at)
+    messages.queue(session, list(readers), _told(refund), at)
+    body = {
+        "holders": [subjects.commitment(session, each) for each in readers],
+        "amount": str(refund.amount),
+        "price": str(refund.price),
+        "days_left": refund.days_left,
+        "days": refund.days,
+        "reason": reason,
+        "by": actor,
+    }
+    record(session, "pass:refund", f"pass:{pass_id}", body, at)
     return refund
 
 

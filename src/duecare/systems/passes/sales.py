@@ -7,10 +7,11 @@ nothing else is agreed to by buying; biometrics are asked for later, alone (``en
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -22,10 +23,11 @@ from duecare.errors import BadInput, UseError
 from duecare.evidence.outbox import record
 from duecare.radar.channels.channel import channel_class
 from duecare.systems.passes import holders, offers
-from duecare.systems.passes.cards import digest, draw, entry_code, id_card_number
+from duecare.systems.passes.cards import digest, entry_code, id_card_number
 from duecare.systems.passes.holders import Held
 from duecare.systems.passes.methods import CARD_ID_CARD, TICKET
 from duecare.systems.passes.models import Card, Holder, Pass, Period
+from duecare.systems.passes.once import Write, once
 from duecare.systems.passes.park import Park
 from duecare.systems.passes.products import Product, Way, product
 from duecare.systems.passes.purposes import AT_SALE, CONTRACT, ENTRY, EXPIRED, MAIL, NOTICE, entry_methods
@@ -77,10 +79,12 @@ def sell(
     actor: str,
     how: str = "signed at the pass centre",
     language: str = "zh",
+    once_key: str = "",
 ) -> Sold:
     """Sell the product called ``name``, valid from today. A ticket has no buyers: it names nobody.
 
-    All is recorded or nothing. Raises ``UnknownName``, ``BadInput``, ``Forbidden`` naming the holding.
+    All is recorded or nothing, and under a ``once_key`` once (``once``). Raises ``UnknownName``, ``BadInput``,
+    ``Forbidden`` naming the holding.
     """
     bought = product(name)
     if len(buyers) != (bought.persons if bought.named else 0):
@@ -90,81 +94,97 @@ def sell(
             hint=f"Name {wanted}, each who will hold it." if bought.named else "Sell it without names.",
         )
     given = [_checked(buyer) for buyer in buyers]
+    asked = {"write": "sell", "product": name, "holders": [vars(each) for each in given], "language": language}
+    write = Write.of(park, actor, once_key, asked)
+
+    def do(session: Session, write: Write) -> tuple[Sold, dict[str, Any]]:
+        return _sell(session, bought, given, _Counter(park, write, how, screen, actor, language))
+
+    return once(park, write, do, _again)
+
+
+def _sell(session: Session, bought: Product, given: Sequence[Buyer], counter: _Counter) -> tuple[Sold, dict[str, Any]]:
+    park = counter.park
     at, first = park.now(), park.today()
-    with park.home.database.session() as session:
-        ways = [_chosen(session, park, bought, each.method) for each in given or [_NOBODY]]
-        way = max(ways, key=lambda each: each.price)
-        last = min(bought.last_day(first, each.method) for each in ways)
-        sold = Pass(id=secrets.token_hex(16), product=name, sold_at=at, screen=screen)
-        session.add(sold)
-        session.flush()
-        price = bought.price(way.method)
-        session.add(
-            Period(
-                pass_id=sold.id, number=1, year=1, first=first, last=last, price=price, persons=bought.persons,
-                way=way.method, paid_at=at,
-            )
-        )  # fmt: skip
-        session.flush()
-        cards = [_issue(session, park, sold.id, last, each, how, screen, actor, language) for each in given]
-        if not bought.named:
-            cards = [_ticket(session, park, sold.id)]
-        body = {
-            "product": name,
-            "price": str(price),
-            "first": first.isoformat(),
-            "last": last.isoformat(),
-            "methods": [each.method for each in cards],
-            "holders": [subjects.commitment(session, each.subject) for each in cards if each.subject],
-            "by": actor,
-        }
-        record(session, "pass:sell", f"pass:{sold.id}", body, at)
-    return Sold(sold.id, name, 1, price, first, last, tuple(cards))
+    ways = [_chosen(session, park, bought, each.method) for each in given or [_NOBODY]]
+    way = max(ways, key=lambda each: each.price)
+    last = min(bought.last_day(first, each.method) for each in ways)
+    sold = Pass(id=secrets.token_hex(16), product=bought.name, sold_at=at, screen=counter.screen)
+    session.add(sold)
+    session.flush()
+    price = bought.price(way.method)
+    session.add(
+        Period(
+            pass_id=sold.id, number=1, year=1, first=first, last=last, price=price, persons=bought.persons,
+            way=way.method, paid_at=at,
+        )
+    )  # fmt: skip
+    session.flush()
+    cards = [_issue(session, sold.id, last, each, number, counter) for number, each in enumerate(given)]
+    if not bought.named:
+        cards = [_ticket(session, park, sold.id, counter.write.card())]
+    body = {
+        "product": bought.name,
+        "price": str(price),
+        "first": first.isoformat(),
+        "last": last.isoformat(),
+        "methods": [each.method for each in cards],
+        "holders": [subjects.commitment(session, each.subject) for each in cards if each.subject],
+        "by": counter.actor,
+    }
+    record(session, "pass:sell", f"pass:{sold.id}", body, at)
+    result = Sold(sold.id, bought.name, 1, price, first, last, tuple(cards))
+    return result, _remembered(session, result)
 
 
-def renew(park: Park, pass_id: str, *, screen: str, actor: str) -> Sold:
+def renew(park: Park, pass_id: str, *, screen: str, actor: str, once_key: str = "") -> Sold:
     """Add the next year to a pass: from the day after its last, or from today where that has passed.
 
     Within the window after its last day the row of years goes on, with its discounts. A way in that is no longer on
     sale gives way to card and ID card. Raises ``UnknownName``; ``UseError`` where the pass can no longer be renewed.
     """
+    write = Write.of(park, actor, once_key, {"write": "renew", "pass": pass_id})
+    return once(park, write, lambda session, _: _renew(session, park, pass_id, screen, actor), _again)
+
+
+def _renew(session: Session, park: Park, pass_id: str, screen: str, actor: str) -> tuple[Sold, dict[str, Any]]:
     at, today = park.now(), park.today()
-    with park.home.database.session() as session:
-        shared = [each for each in holders.of_pass(session, pass_id) if each.holder.left_on is None]
-        if not shared:
-            raise UseError(f"The pass {pass_id} was refunded.", hint="Sell a new one.")
-        period, bought = shared[0].latest, shared[0].product
-        _renewable(bought, period, today)
-        kept = {way.method for way in offers.standing(session, bought)}
-        for each in shared:
-            if each.holder.method not in kept:
-                each.holder.method = CARD_ID_CARD.name
-        ways = [_chosen(session, park, bought, each.holder.method) for each in shared]
-        way = max(ways, key=lambda each: each.price)
-        year, first = period.year + 1, max(period.last + timedelta(days=1), today)
-        last = min(bought.last_day(first, each.method) for each in ways)
-        price = (bought.price(way.method, year) * len(shared) / bought.persons).quantize(Decimal("0.01"))
-        session.add(
-            Period(
-                pass_id=pass_id, number=period.number + 1, year=year, first=first, last=last, price=price,
-                persons=len(shared), way=way.method, paid_at=at,
-            )
-        )  # fmt: skip
-        session.flush()
-        for each in shared:
-            retention.event(session, str(each.holder.subject), EXPIRED, last, ref=pass_id, at=at)
-        body = {
-            "product": bought.name,
-            "year": year,
-            "price": str(price),
-            "first": first.isoformat(),
-            "last": last.isoformat(),
-            "by": actor,
-            "screen": screen,
-        }
-        record(session, "pass:renew", f"pass:{pass_id}", body, at)
-        cards = tuple(Issued(str(each.holder.subject), each.holder.method, "") for each in shared)
-    return Sold(pass_id, bought.name, year, price, first, last, cards)
+    shared = [each for each in holders.of_pass(session, pass_id) if each.holder.left_on is None]
+    if not shared:
+        raise UseError(f"The pass {pass_id} was refunded.", hint="Sell a new one.")
+    period, bought = shared[0].latest, shared[0].product
+    _renewable(bought, period, today)
+    kept = {way.method for way in offers.standing(session, bought)}
+    for each in shared:
+        if each.holder.method not in kept:
+            each.holder.method = CARD_ID_CARD.name
+    ways = [_chosen(session, park, bought, each.holder.method) for each in shared]
+    way = max(ways, key=lambda each: each.price)
+    year, first = period.year + 1, max(period.last + timedelta(days=1), today)
+    last = min(bought.last_day(first, each.method) for each in ways)
+    price = (bought.price(way.method, year) * len(shared) / bought.persons).quantize(Decimal("0.01"))
+    session.add(
+        Period(
+            pass_id=pass_id, number=period.number + 1, year=year, first=first, last=last, price=price,
+            persons=len(shared), way=way.method, paid_at=at,
+        )
+    )  # fmt: skip
+    session.flush()
+    for each in shared:
+        retention.event(session, str(each.holder.subject), EXPIRED, last, ref=pass_id, at=at)
+    body = {
+        "product": bought.name,
+        "year": year,
+        "price": str(price),
+        "first": first.isoformat(),
+        "last": last.isoformat(),
+        "by": actor,
+        "screen": screen,
+    }
+    record(session, "pass:renew", f"pass:{pass_id}", body, at)
+    cards = tuple(Issued(str(each.holder.subject), each.holder.method, "") for each in shared)
+    result = Sold(pass_id, bought.name, year, price, first, last, cards)
+    return result, _remembered(session, result)
 
 
 def report_lost(park: Park, subject: str, *, actor: str) -> int:
@@ -173,21 +193,27 @@ def report_lost(park: Park, subject: str, *, actor: str) -> int:
         return _lose(session, holders.by_subject(session, subject), actor, park)
 
 
-def replace_card(park: Park, id_number: str, *, actor: str, pass_id: str = "") -> Issued:
+def replace_card(park: Park, id_number: str, *, actor: str, pass_id: str = "", once_key: str = "") -> Issued:
     """A new card for the holder whose ID card is shown; those that they had open nothing any more.
 
     Raises ``UseError`` where nobody is found, ``Forbidden`` where nothing may be kept of them any more.
     """
-    subject = holders.identify(park, id_number, actor, pass_id=pass_id)
-    number = draw()
-    with park.home.database.session() as session:
-        found = holders.by_subject(session, subject)
+    shown = id_card_number(id_number)
+    write = Write.of(park, actor, once_key, {"write": "replace card", "id_number": shown, "pass": pass_id})
+    subject = holders.identify(park, shown, actor, pass_id=pass_id)
+
+    def issue(session: Session, write: Write) -> tuple[Issued, dict[str, Any]]:
+        found, number = holders.by_subject(session, subject), write.card()
         _lose(session, found, actor, park)
-        code = entry_code(number, id_card_number(id_number))
-        park.vault.seal(session, subject, {"entry_code": code}, [ENTRY], actor)
+        park.vault.seal(session, subject, {"entry_code": entry_code(number, shown)}, [ENTRY], actor)
         session.add(Card(digest=digest(number), holder_id=found.holder.id, issued_at=park.now(), lost_at=None))
         record(session, "card:issue", f"pass:{found.sold.id}", {**_who(session, subject), "by": actor}, park.now())
-    return Issued(subject, found.holder.method, number)
+        return Issued(subject, found.holder.method, number), {"method": found.holder.method}
+
+    def again(session: Session, write: Write, kept: Mapping[str, Any]) -> Issued:
+        return Issued(subject, kept["method"], _known(session, write.card()))
+
+    return once(park, write, issue, again)
 
 
 _NOBODY = Buyer("", "", "", TICKET.name)
@@ -216,27 +242,28 @@ def _chosen(session: Session, park: Park, bought: Product, name: str) -> Way:
     return way
 
 
-def _issue(
-    session: Session,
-    park: Park,
-    pass_id: str,
-    last: date,
-    buyer: Buyer,
-    how: str,
-    screen: str,
-    actor: str,
-    language: str,
-) -> Issued:
-    at, number = park.now(), draw()
+@dataclass(frozen=True)
+class _Counter:
+    """Where and by whom a pass is sold, in which write."""
+
+    park: Park
+    write: Write
+    how: str
+    screen: str
+    actor: str
+    language: str
+
+
+def _issue(session: Session, pass_id: str, last: date, buyer: Buyer, place: int, counter: _Counter) -> Issued:
+    park, actor = counter.park, counter.actor
+    at, number = park.now(), counter.write.card(place)
     subject = subjects.add(session, at)
-    version = notices.version(session, NOTICE, at=at).number
-    asked = {"notice": NOTICE, "version": version, "how": how, "screen": screen, "at": at, "language": language}
-    grants.give(session, park.engine, subject, AT_SALE, **asked)  # type: ignore[arg-type]
+    _agree(session, subject, AT_SALE, counter)
     known = {"name": buyer.name, "id_number": buyer.id_number, "phone": buyer.phone}
     park.vault.seal(session, subject, known, [CONTRACT], actor)
     park.vault.seal(session, subject, {"entry_code": entry_code(number, buyer.id_number)}, [ENTRY], actor)
     if buyer.mail:
-        grants.give(session, park.engine, subject, [MAIL], **asked)  # type: ignore[arg-type]
+        _agree(session, subject, [MAIL], counter)
         park.vault.seal(session, subject, {"mail": buyer.mail}, [MAIL], actor)
     holder = Holder(pass_id=pass_id, subject=subject, method=buyer.method, left_on=None)
     session.add(holder)
@@ -246,13 +273,58 @@ def _issue(
     return Issued(subject, buyer.method, number)
 
 
-def _ticket(session: Session, park: Park, pass_id: str) -> Issued:
-    number = draw()
+def _agree(session: Session, subject: str, purposes: Sequence[str], counter: _Counter) -> None:
+    at = counter.park.now()
+    grants.give(
+        session, counter.park.engine, subject, purposes, notice=NOTICE,
+        version=notices.version(session, NOTICE, at=at).number, how=counter.how, screen=counter.screen, at=at,
+        language=counter.language,
+    )  # fmt: skip
+
+
+def _ticket(session: Session, park: Park, pass_id: str, number: str) -> Issued:
     holder = Holder(pass_id=pass_id, subject=None, method=TICKET.name, left_on=None)
     session.add(holder)
     session.flush()
     session.add(Card(digest=digest(number), holder_id=holder.id, issued_at=park.now(), lost_at=None))
     return Issued("", TICKET.name, number)
+
+
+def _remembered(session: Session, sold: Sold) -> dict[str, Any]:
+    """What is kept of an answer: rows of holders in the place of subjects, and no numbers of cards."""
+    rows = {each.holder.subject or "": each.holder.id for each in holders.of_pass(session, sold.pass_id)}
+    cards = [{"holder": rows[each.subject], "method": each.method, "issued": bool(each.card)} for each in sold.cards]
+    return {
+        "pass_id": sold.pass_id,
+        "product": sold.product,
+        "year": sold.year,
+        "price": str(sold.price),
+        "first": sold.first.isoformat(),
+        "last": sold.last.isoformat(),
+        "cards": cards,
+    }
+
+
+def _again(session: Session, write: Write, kept: Mapping[str, Any]) -> Sold:
+    """The first answer, made of what was kept of it and of the key."""
+    cards = tuple(
+        Issued(
+            session.get_one(Holder, each["holder"]).subject or "",
+            each["method"],
+            _known(session, write.card(place)) if each["issued"] else "",
+        )
+        for place, each in enumerate(kept["cards"])
+    )
+    first, last = (date.fromisoformat(kept[name]) for name in ("first", "last"))
+    return Sold(kept["pass_id"], kept["product"], kept["year"], Decimal(kept["price"]), first, last, cards)
+
+
+def _known(session: Session, number: str) -> str:
+    """``number``, if a card has it. Raises ``UseError`` where the card went with its holder, or the centre's key was
+    replaced meanwhile."""
+    if session.get(Card, digest(number)) is None:
+        raise UseError("It was done, but the number of the card cannot be given again.", hint="Issue a new card.")
+    return number
 
 
 def _renewable(bought: Product, period: Period, today: date) -> None:

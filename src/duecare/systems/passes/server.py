@@ -19,7 +19,7 @@ from fastapi import FastAPI
 
 from duecare.clock import BEIJING
 from duecare.errors import BadInput
-from duecare.systems.passes import entries, gates, messages, pages
+from duecare.systems.passes import entries, gates, messages, once, pages
 from duecare.systems.passes.park import Park
 from duecare.vault import retention
 
@@ -61,6 +61,7 @@ def chores(park: Park) -> BackgroundScheduler:
 def _forget(park: Park) -> None:
     with park.home.database.session() as session:
         entries.forget_answers(session, park.now())
+        once.forget(session, park.now())
 
 
 @contextmanager

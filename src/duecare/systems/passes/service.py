@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class Passes:
-    """Sale, enrolment, change, refund and the page of truth over one home. ``by`` is who does it; it is kept."""
+    """Sale, enrolment, change, refund and the page of truth over one home. ``by`` is who does it; it is kept.
+
+    A write that is sent again under its ``once_key`` is done once, and answered as at first (``once``).
+    """
 
     def __init__(self, home: Home | str | Path | None = None, *, by: str = "clerk") -> None:
         self.home = home if isinstance(home, Home) else Home(load(home=home))
@@ -35,29 +38,29 @@ class Passes:
 
         return publish(self.park, ways)
 
-    def sell(self, product: str, buyers: Sequence[Buyer] = ()) -> Sold:
+    def sell(self, product: str, buyers: Sequence[Buyer] = (), *, once_key: str = "") -> Sold:
         """Sell a pass or a ticket. Raises ``BadInput``, ``UnknownName``, ``Forbidden``."""
         from duecare.systems.passes.sales import sell
 
-        return sell(self.park, product, buyers, screen="notebook", actor=self.by)
+        return sell(self.park, product, buyers, screen="notebook", actor=self.by, once_key=once_key)
 
-    def enrol(self, subject: str, way: str, template: bytes) -> None:
+    def enrol(self, subject: str, way: str, template: bytes, *, once_key: str = "") -> None:
         """Take a template, with the consent of its own that is given with it. Raises ``BadInput``, ``UseError``."""
         from duecare.systems.passes.enrolment import enrol
 
-        enrol(self.park, subject, way, template, screen="notebook", actor=self.by)
+        enrol(self.park, subject, way, template, screen="notebook", actor=self.by, once_key=once_key)
 
-    def renew(self, pass_id: str) -> Sold:
+    def renew(self, pass_id: str, *, once_key: str = "") -> Sold:
         """Add the next year. Raises ``UnknownName``, ``UseError``."""
         from duecare.systems.passes.sales import renew
 
-        return renew(self.park, pass_id, screen="notebook", actor=self.by)
+        return renew(self.park, pass_id, screen="notebook", actor=self.by, once_key=once_key)
 
-    def replace_card(self, id_number: str) -> Issued:
+    def replace_card(self, id_number: str, *, once_key: str = "") -> Issued:
         """A new card for the holder whose ID card is shown. Raises ``UseError``."""
         from duecare.systems.passes.sales import replace_card
 
-        return replace_card(self.park, id_number, actor=self.by)
+        return replace_card(self.park, id_number, actor=self.by, once_key=once_key)
 
     def end_way(self, way: str, note: str) -> Ended:
         """A way in ends for good, and what was held for it alone is erased. Raises ``BadInput``, ``UseError``."""
@@ -65,11 +68,11 @@ class Passes:
 
         return end_method(self.park, way, note=note)
 
-    def pay_back(self, pass_id: str, holders: Sequence[str], reason: str) -> Refund:
+    def pay_back(self, pass_id: str, holders: Sequence[str], reason: str, *, once_key: str = "") -> Refund:
         """Refund holders pro rata, today. Raises ``UseError`` where nothing is owed."""
         from duecare.systems.passes.refunds import pay_back
 
-        return pay_back(self.park, pass_id, holders, reason=reason, actor=self.by)
+        return pay_back(self.park, pass_id, holders, reason=reason, actor=self.by, once_key=once_key)
 
     def send(self) -> Sent:
         """Send the messages that are owed."""
@@ -83,11 +86,11 @@ class Passes:
 
         return truth(self.park, subject)
 
-    def withdraw(self, subject: str, purpose: str) -> Outcome:
+    def withdraw(self, subject: str, purpose: str, *, once_key: str = "") -> Outcome:
         """Take a consent back; what was held for it alone is erased. Raises ``UseError``."""
         from duecare.systems.passes.truth import withdraw
 
-        return withdraw(self.park, subject, purpose, how=f"said to {self.by}", screen="notebook")
+        return withdraw(self.park, subject, purpose, how=f"said to {self.by}", screen="notebook", once_key=once_key)
 
     def close(self) -> None:
         """Close the vault and the home."""

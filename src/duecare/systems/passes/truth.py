@@ -6,6 +6,7 @@ anybody else; and each right is one call.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import select
@@ -21,6 +22,7 @@ from duecare.systems.passes import enrolment, holders, messages, refunds
 from duecare.systems.passes.holders import Held
 from duecare.systems.passes.methods import CARD_ID_CARD, METHODS, method
 from duecare.systems.passes.models import Card, Visit
+from duecare.systems.passes.once import Write, once_settled
 from duecare.systems.passes.park import Park, day_of
 from duecare.systems.passes.purposes import AT_SALE, NOTICE
 from duecare.vault import erasure, retention
@@ -62,7 +64,7 @@ def truth(park: Park, subject: str) -> dict[str, Any]:
         }  # fmt: skip
 
 
-def withdraw(park: Park, subject: str, purpose: str, *, how: str, screen: str) -> Outcome:
+def withdraw(park: Park, subject: str, purpose: str, *, how: str, screen: str, once_key: str = "") -> Outcome:
     """Take a consent back, in effect at once; what was held for it alone is erased. Call it outside of a transaction.
 
     Where the agreed way in rested on it, that is card and ID card from now on. Raises ``UnknownName``; ``UseError`` for
@@ -73,7 +75,11 @@ def withdraw(park: Park, subject: str, purpose: str, *, how: str, screen: str) -
             f"{purpose} does not rest on a consent: it is the contract of the pass.",
             hint="To end the pass and have everything erased, ask for erasure.",
         )
+    write = Write.of(park, subject, once_key, {"write": "withdraw", "purpose": purpose})
+    return once_settled(park, write, lambda: _withdraw(park, subject, purpose, how, screen), _kept, _again(park))
 
+
+def _withdraw(park: Park, subject: str, purpose: str, how: str, screen: str) -> Outcome:
     def along(session: Session) -> None:
         declared.purpose(session, purpose)
         held = holders.by_subject(session, subject)
@@ -83,11 +89,16 @@ def withdraw(park: Park, subject: str, purpose: str, *, how: str, screen: str) -
     return erasure.withdraw(park.vault, subject, purpose, how=how, screen=screen, along=along)
 
 
-def erase(park: Park, subject: str, *, ends_pass: bool, how: str, screen: str) -> Outcome:
+def erase(park: Park, subject: str, *, ends_pass: bool, how: str, screen: str, once_key: str = "") -> Outcome:
     """Erase everything, at the person's request (PIPL art. 47). It ends the pass, which ``ends_pass`` must say.
 
     Call it outside of any transaction. Raises ``UseError`` where it does not.
     """
+    write = Write.of(park, subject, once_key, {"write": "erase", "ends_pass": ends_pass})
+    return once_settled(park, write, lambda: _erase(park, subject, ends_pass, how, screen), _kept, _again(park))
+
+
+def _erase(park: Park, subject: str, ends_pass: bool, how: str, screen: str) -> Outcome:
     at = park.now()
 
     def along(session: Session) -> None:
@@ -102,6 +113,17 @@ def erase(park: Park, subject: str, *, ends_pass: bool, how: str, screen: str) -
         record(session, "pass:end", f"pass:{held.sold.id}", body, at)
 
     return erasure.erase(park.vault, subject, note=f"{how}, {screen}", along=along)
+
+
+def _kept(done: Outcome) -> dict[str, Any]:
+    return {"erasures": [each.id for each in done.erasures], "held": list(done.held)}
+
+
+def _again(park: Park) -> Callable[[Mapping[str, Any]], Outcome]:
+    def again(kept: Mapping[str, Any]) -> Outcome:
+        return Outcome(tuple(erasure.get(park.vault, each) for each in kept["erasures"]), tuple(kept["held"]))
+
+    return again
 
 
 def certificate(park: Park, subject: str, name: str) -> bytes:
