@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-NAMES = ("changes", "radar", "log", "matching", "consent", "vault")
+NAMES = ("changes", "radar", "log", "matching", "consent", "vault", "digests")
 
 
 def main() -> None:

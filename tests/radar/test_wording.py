@@ -16,7 +16,7 @@ from owed import LEXICON, LIQUIDATION, NOW, passed
 from duecare.radar.models import Alert
 from duecare.radar.reader import Reader
 from duecare.radar.told import Told
-from duecare.radar.wording import letter, row
+from duecare.radar.wording import SHORT, letter, row
 from duecare.registers.field_words import field_word
 from duecare.registers.sections import CATALOGUE
 
@@ -159,3 +159,35 @@ def test_whatever_a_source_says_can_be_worded(**given: Any) -> None:
     for reader in (ZH, EN):
         told = letter(made(section="unheard_of", **given), reader, LEXICON)
         assert json.loads(json.dumps(told.data))["data"]["after"] == given["after"]
+
+
+@BOTH
+def test_an_sms_is_short_and_says_what_it_is(reader: Reader) -> None:
+    """Whatever the register writes, an SMS has at most 500 characters, and still says that it was wrong and why."""
+    scope = "批发零售" * 400
+    wrong = made(name="某" * 300, before={"scope": "无"}, after={"scope": scope})
+    assert len(letter(wrong, reader, LEXICON).short) <= SHORT
+    taken_back = retraction(wrong)
+    said = letter(taken_back, reader, LEXICON, Told(wrong, NOW, 1))
+    assert len(said.short) <= SHORT
+    for part in reader.say("【更正】 该通知有误 登记机关来函", "[Correction] wrong registrar").split():
+        assert part in said.short
+
+
+@BOTH
+def test_a_correction_repeats_no_warning(reader: Reader) -> None:
+    """It says what was told and why that was wrong; no risk level, date and window that could be read as news."""
+    wrong = made(**LIQUIDATION)
+    said = letter(retraction(wrong), reader, LEXICON, Told(wrong, NOW, 1))
+    told = row(wrong, reader, LEXICON)
+    for form in (said.text, said.html, said.markdown, said.short):
+        for part in (told.window, told.dated, reader.say("警示信息", "· warning"), reader.say("观测区间", "Observed")):
+            assert part not in form
+
+
+def retraction(wrong: Alert) -> Alert:
+    """The alert that takes ``wrong`` back."""
+    columns = {column.key for column in Alert.__mapper__.column_attrs}
+    kept = {name: getattr(wrong, name) for name in columns}
+    why = {"zh": "登记机关来函确认系误记", "en": "The registrar confirmed the mistake"}
+    return Alert(**{**kept, "id": -wrong.id, "corrects_id": wrong.id, "kind": "correction", "wording": why})

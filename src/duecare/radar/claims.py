@@ -194,30 +194,25 @@ def _carry(session: Session, carriers: Sequence[int], values: dict[str, Any]) ->
 
 def _record_sent(session: Session, ids: Sequence[int], now: datetime) -> None:
     """One ``alert:send`` for each alert that reached each address, the recipient as a commitment."""
+    within = list(
+        session.scalars(
+            select(Delivery.digest_id).where(Delivery.id.in_(ids), Delivery.mode == DeliveryMode.CARRIER.value)
+        )
+    )
+    columns = (Delivery.id, Delivery.alert_id, Delivery.channel, Delivery.mode)
     rows = session.execute(
-        select(Delivery, Alert.change_id, Alert.corrects_id, ChannelAddress.commitment)
+        select(*columns, Alert.change_id, Alert.corrects_id, ChannelAddress.commitment)
         .join(ChannelAddress, ChannelAddress.id == Delivery.address_id)
         .join(Alert, Alert.id == Delivery.alert_id)
-        .where(
-            or_(
-                Delivery.id.in_(ids),
-                Delivery.digest_id.in_(select(Delivery.digest_id).where(Delivery.id.in_(ids))),
-            )
-        )
+        .where(or_(Delivery.id.in_(ids), Delivery.digest_id.in_(within)) if within else Delivery.id.in_(ids))
         .order_by(Delivery.id)
     ).all()
     acts = []
-    for delivery, change, corrects, commitment in rows:
-        body = {
-            "change": change,
-            "channel": delivery.channel,
-            "delivery": delivery.id,
-            "mode": delivery.mode,
-            "recipient": commitment,
-        }
+    for one, alert, channel, mode, change, corrects, commitment in rows:
+        body = {"change": change, "channel": channel, "delivery": one, "mode": mode, "recipient": commitment}
         if corrects is not None:
             body["corrects"] = corrects
-        acts.append(Act("alert:send", f"alert:{delivery.alert_id}", body, now))
+        acts.append(Act("alert:send", f"alert:{alert}", body, now))
     record_all(session, acts)
 
 

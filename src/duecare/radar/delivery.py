@@ -44,7 +44,7 @@ from duecare.radar.models import (
 )
 from duecare.radar.reader import Lexicon, Reader
 from duecare.radar.told import told_before
-from duecare.radar.wording import letter
+from duecare.radar.wording import Rows, letter
 from duecare.store.home import Home
 
 if TYPE_CHECKING:
@@ -53,8 +53,13 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """Called with the deliveries done and the deliveries known to be due."""
 
-_CLAIMED_AT_ONCE = 200
+_Task = asyncio.Task[Outcome | int]
+
+_CLAIMED_AT_ONCE = 400
 _NOTED_AT_ONCE = 50
+_NOTED_WITHIN = 0.1
+"""Seconds that an outcome waits for others to be noted with it, at most: a kill leaves few in doubt."""
+
 _ATTEMPT = 60.0
 """Seconds that one attempt may take at most; the channels' own limits are shorter."""
 
@@ -181,7 +186,7 @@ class _Run:
         backoff: Backoff,
         progress: Progress,
     ) -> None:
-        self._home, self._lexicon, self._backoff, self._progress = home, lexicon, backoff, progress
+        self._home, self._rows, self._backoff, self._progress = home, Rows(lexicon), backoff, progress
         self._given, self._stack = vault, stack
         self._done = 0
 
@@ -203,7 +208,7 @@ class _Run:
                     now, began = self._home.clock.now(), time.monotonic()
                     with self._home.database.session() as session:
                         ids = claim(session, name, now, list(usable), _CLAIMED_AT_ONCE)
-                        ready = prepare(self._home, session, ids, self._lexicon)
+                        ready = prepare(self._home, session, ids, self._rows)
                     if not ids:
                         break
                     outcomes = await self._send_all(name, ready, usable, gates, began)
@@ -227,20 +232,22 @@ class _Run:
         inside = [one for one in ready if one.envelope and isinstance(channels[one.delivery.channel], Inside)]
         outcomes = self._place(name, inside, channels)
         outside = self._addressed(name, [one for one in ready if one not in inside])
+        ended: asyncio.Queue[_Task] = asyncio.Queue()
         tasks = [
             asyncio.create_task(self._attempt(one, channels[one.delivery.channel], gates[one.delivery.channel], began))
             for one in outside
         ]
+        for task in tasks:
+            task.add_done_callback(ended.put_nowait)
         untried: list[int] = []
-        waiting: set[asyncio.Task[Outcome | int]] = set(tasks)
-        while waiting:
-            finished, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            results = [task.result() for task in finished]
+        left = len(tasks)
+        while left:
+            results = [task.result() for task in await _gathered(ended, left)]
+            left -= len(results)
             untried += [result for result in results if isinstance(result, int)]
             fresh = [result for result in results if isinstance(result, Outcome)]
-            for start in range(0, len(fresh), _NOTED_AT_ONCE):
-                with self._home.database.session() as session:
-                    note(session, name, fresh[start : start + _NOTED_AT_ONCE], self._home.clock.now())
+            with self._home.database.session() as session:
+                note(session, name, fresh, self._home.clock.now())
             outcomes += fresh
         if untried:
             with self._home.database.session() as session:
@@ -349,10 +356,23 @@ class _Run:
         return {name: (count, missing) for name, (count, missing) in found.items() if count}
 
 
-def prepare(home: Home, session: Session, ids: Sequence[int], lexicon: Lexicon) -> list[_Ready]:
+async def _gathered(ended: asyncio.Queue[_Task], left: int) -> list[_Task]:
+    """What has ended, to be noted together: at least one, and what comes soon after it."""
+    found = [await ended.get()]
+    until = time.monotonic() + _NOTED_WITHIN
+    while len(found) < min(left, _NOTED_AT_ONCE):
+        try:
+            async with asyncio.timeout(until - time.monotonic()):
+                found.append(await ended.get())
+        except TimeoutError:
+            break
+    return found
+
+
+def prepare(home: Home, session: Session, ids: Sequence[int], rows: Rows) -> list[_Ready]:
     """The claimed deliveries with their letters, in the order of ``ids``. An alert is written once for each kind of
     reader, however many there are."""
-    rows = session.execute(
+    found = session.execute(
         select(Delivery, ChannelAddress, Member, Alert, Digest)
         .join(ChannelAddress, ChannelAddress.id == Delivery.address_id)
         .join(Member, Member.id == Delivery.member_id)
@@ -361,15 +381,15 @@ def prepare(home: Home, session: Session, ids: Sequence[int], lexicon: Lexicon) 
         .where(Delivery.id.in_(ids))
         .execution_options(populate_existing=True)
     ).all()
-    corrected = told_before(session, [(alert, delivery) for delivery, _, _, alert, _ in rows if alert is not None])
+    corrected = told_before(session, [(alert, delivery) for delivery, _, _, alert, _ in found if alert is not None])
     digests = digest_letters(
         session,
-        [(digest, _reader(member)) for _, _, member, alert, digest in rows if alert is None and digest is not None],
-        lexicon,
+        [(digest, _reader(member)) for _, _, member, alert, digest in found if alert is None and digest is not None],
+        rows,
     )
     written: dict[tuple[int, str, str], Letter] = {}
     made: dict[int, _Ready] = {}
-    for delivery, address, member, alert, digest in rows:
+    for delivery, address, member, alert, digest in found:
         if address.state != AddressState.ACTIVE.value:
             made[delivery.id] = _Ready(delivery, None)
             continue
@@ -382,12 +402,12 @@ def prepare(home: Home, session: Session, ids: Sequence[int], lexicon: Lexicon) 
             text = digests[digest.id]
         elif alert.corrects_id is not None:
             original = corrected.get(delivery.id)
-            text = letter(alert, reader, lexicon, original)
+            text = letter(alert, reader, rows.lexicon, original)
             replies_to = key_of(home, original.delivery_id) if original and original.delivery_id else ""
         else:
             kind = (alert.id, member.language, member.zone)
             if kind not in written:
-                written[kind] = letter(alert, reader, lexicon)
+                written[kind] = letter(alert, reader, rows.lexicon)
             text = written[kind]
         made[delivery.id] = _Ready(
             delivery,

@@ -10,13 +10,13 @@ all of it was found since yesterday's hour.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import literal_column, select, update
+from sqlalchemy import insert, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from duecare.radar.channels.channel import Letter
@@ -31,12 +31,12 @@ from duecare.radar.models import (
     Member,
 )
 from duecare.radar.reader import Lexicon, Reader
-from duecare.radar.told import told_before
-from duecare.radar.wording import Row, as_json, count_words, markdown, render, row, sort_key
+from duecare.radar.told import Owed, Told, told_before
+from duecare.radar.wording import Row, Rows, count_words, render, sort_key
 from duecare.registers.sections import Category
 from duecare.store.home import Home
 
-_AT_ONCE = 50
+_AT_ONCE = 500
 _WAITS = (Delivery.state == literal_column("'due'"), Delivery.mode == literal_column("'digest'"))
 
 
@@ -66,6 +66,17 @@ class _Written:
     html: str
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """A delivery that waits for a digest, ``since`` when."""
+
+    id: int
+    member_id: int
+    address_id: int
+    alert_id: int = 0
+    since: datetime = datetime(1, 1, 1, tzinfo=UTC)
+
+
 def due_day(member: Member, now: datetime) -> tuple[date, datetime]:
     """The member's day whose digest fell due last, and the moment it did (UTC). ``now`` is aware.
 
@@ -92,11 +103,10 @@ def compose_due(home: Home, lexicon: Lexicon, *, now: datetime | None = None, me
         if member is not None:
             query = query.where(Member.name == member)
         waiting = list(session.scalars(query))
-    composed = 0
+    rows, composed = Rows(lexicon), 0
     for start in range(0, len(waiting), _AT_ONCE):
         with home.database.session() as session:
-            for one in waiting[start : start + _AT_ONCE]:
-                composed += _compose(session, one, now, home.clock.now(), lexicon)
+            composed += _compose(session, waiting[start : start + _AT_ONCE], now, home.clock.now(), rows)
     return composed
 
 
@@ -115,26 +125,32 @@ def digests(session: Session, *, day: date | None = None, member: str | None = N
     return [(digest, name, channel) for digest, name, channel in session.execute(query)]
 
 
-def digest_letters(session: Session, asked: Sequence[tuple[Digest, Reader]], lexicon: Lexicon) -> dict[int, Letter]:
+def digest_letters(session: Session, asked: Sequence[tuple[Digest, Reader]], rows: Rows) -> dict[int, Letter]:
     """The letters of digests, by digest id, in every form; text and HTML are as composed."""
-    contents: dict[int | None, list[tuple[Alert, Delivery]]] = {}
-    for alert, delivery in session.execute(
-        select(Alert, Delivery)
-        .join(Delivery, Delivery.alert_id == Alert.id)
-        .where(Delivery.digest_id.in_([digest.id for digest, _ in asked]), Delivery.mode == DeliveryMode.DIGEST.value)
-    ):
-        contents.setdefault(delivery.digest_id, []).append((alert, delivery))
+    contents: dict[int, list[tuple[Alert, Owed]]] = {}
+    corrected: dict[int, Told] = {}
+    if asked:
+        of_these = Delivery.digest_id.in_([digest.id for digest, _ in asked])
+        columns = (Delivery.id, Delivery.member_id, Delivery.address_id, Delivery.digest_id)
+        carried = session.execute(
+            select(Alert, *columns)
+            .join(Delivery, Delivery.alert_id == Alert.id)
+            .where(of_these, Delivery.mode == DeliveryMode.DIGEST.value)
+        )
+        for alert, one, member, address, digest_id in carried:
+            contents.setdefault(int(digest_id or 0), []).append((alert, _Waiting(one, member, address)))
+        corrected = told_before(session, [pair for pairs in contents.values() for pair in pairs])
     letters: dict[int, Letter] = {}
     for digest, reader in asked:
         pairs = sorted(contents.get(digest.id, []), key=lambda pair: sort_key(pair[0]))
-        rows = _rows(session, pairs, reader, lexicon)
+        forms = [rows.forms(alert, reader, corrected.get(owed.id)) for alert, owed in pairs]
         counts = " · ".join(f"{word} {number}" for word, number in count_words(digest.counts["categories"], reader))
         letters[digest.id] = Letter(
             subject=digest.subject,
             text=digest.body_text,
             html=digest.body_html,
             short=f"{digest.subject}。{counts}。" if reader.language == "zh" else f"{digest.subject}. {counts}.",
-            markdown="\n\n".join([f"**{digest.subject}**\n{counts}", *(markdown(one, reader) for one in rows)]),
+            markdown="\n\n".join([f"**{digest.subject}**\n{counts}", *(marked for marked, _ in forms)]),
             data={
                 "type": "digest.created",
                 "timestamp": digest.created_at.isoformat(),
@@ -142,7 +158,7 @@ def digest_letters(session: Session, asked: Sequence[tuple[Digest, Reader]], lex
                     "day": digest.day.isoformat(),
                     "zone": digest.zone,
                     "counts": digest.counts,
-                    "alerts": [as_json(alert, one) for (alert, _), one in zip(pairs, rows, strict=True)],
+                    "alerts": [data for _, data in forms],
                 },
             },
         )
@@ -174,97 +190,135 @@ def _moment(member: Member, day: date) -> datetime:
     return datetime.combine(day, time(member.digest_hour), tzinfo=ZoneInfo(member.zone)).astimezone(ZoneInfo("UTC"))
 
 
-def _compose(session: Session, member_id: int, now: datetime, at: datetime, lexicon: Lexicon) -> int:
-    """Compose the digests of one member, one for each address with something waiting."""
-    member = session.scalar(select(Member).where(Member.id == member_id).with_for_update(skip_locked=True))
-    if member is None:
-        return 0  # another process is composing theirs
-    day, moment = due_day(member, now)
-    waits = (*_WAITS, Delivery.member_id == member_id, Delivery.created_at <= moment)
-    addresses = session.execute(
-        select(ChannelAddress, Digest.id)
-        .outerjoin(Digest, (Digest.address_id == ChannelAddress.id) & (Digest.day == day))
-        .where(ChannelAddress.id.in_(select(Delivery.address_id).where(*waits)))
-        .order_by(ChannelAddress.id)
-    ).all()
-    reader = Reader(member.language, ZoneInfo(member.zone))
-    written: dict[tuple[int, ...], _Written] = {}
-    composed = 0
-    for address, has in addresses:
-        if address.state != AddressState.ACTIVE.value:
-            session.execute(
-                update(Delivery)
-                .where(*waits, Delivery.address_id == address.id)
-                .values(state=DeliveryState.CANCELLED.value, last_error="The member's address has ended.")
-            )
-            continue
-        if has is not None:
+def _compose(session: Session, ids: Sequence[int], now: datetime, at: datetime, rows: Rows) -> int:
+    """Compose the digests of the members ``ids``, one for each address with something waiting; how many."""
+    found = session.scalars(
+        select(Member).where(Member.id.in_(ids)).order_by(Member.id).with_for_update(skip_locked=True)
+    )
+    members = {member.id: member for member in found}  # what another process is composing is left to it
+    due = {member.id: due_day(member, now) for member in members.values()}
+    waiting: dict[int, list[_Waiting]] = {}
+    for one in _waiting(session, list(members)):
+        if one.since <= due[one.member_id][1]:
+            waiting.setdefault(one.address_id, []).append(one)
+    addresses = {one.id: one for one in _addresses(session, list(waiting))}
+    ended = [one.id for address, items in waiting.items() if not addresses[address].active for one in items]
+    if ended:
+        cancelled = {"state": DeliveryState.CANCELLED.value, "last_error": "The member's address has ended."}
+        session.execute(update(Delivery), [{"id": one, **cancelled} for one in ended])
+    out = _composed_already(session, {address: due[items[0].member_id][0] for address, items in waiting.items()})
+    alerts, corrected = _alerts(session, waiting)
+    written: dict[tuple[Any, ...], _Written] = {}
+    made: list[tuple[int, list[_Waiting], dict[str, Any]]] = []
+    for address, items in sorted(waiting.items()):
+        if address in out or not addresses[address].active:
             continue  # today's is out already; what came late goes into tomorrow's
-        digest = Digest(
-            member_id=member_id,
-            address_id=address.id,
-            day=day,
-            zone=member.zone,
-            subject="",
-            counts={},
-            body_text="",
-            body_html="",
-            created_at=at,
-        )
-        session.add(digest)
-        session.flush()
-        session.execute(
-            update(Delivery)
-            .where(*waits, Delivery.address_id == address.id)
-            .values(state=DeliveryState.SENDING.value, digest_id=digest.id)
-            .execution_options(synchronize_session=False)
-        )
-        _fill(session, digest, member, reader, lexicon, written)
-        session.add(
-            Delivery(
-                member_id=member_id,
-                address_id=address.id,
-                channel=address.channel,
-                mode=DeliveryMode.CARRIER.value,
-                created_at=at,
-                next_at=at,
-                digest_id=digest.id,
-            )
-        )
-        composed += 1
-    session.flush()
-    return composed
+        member = members[items[0].member_id]
+        pairs = sorted(((alerts[one.alert_id], one) for one in items), key=lambda pair: sort_key(pair[0]))
+        kind = (member.id, tuple(one.alert_id for one in items))
+        if kind not in written:
+            written[kind] = _fill(member, due[member.id][0], pairs, rows, corrected)
+        made.append((address, items, _as_row(written[kind], member, address, due[member.id][0], at)))
+    if made:
+        _owe(session, made, {address: addresses[address].channel for address, _, _ in made}, at)
+    return len(made)
+
+
+def _waiting(session: Session, members: Sequence[int]) -> list[_Waiting]:
+    """What waits for a digest. Held until the transaction ends; in the order of the ids, as everybody holds deliveries
+    who holds several."""
+    columns = (Delivery.id, Delivery.member_id, Delivery.address_id, Delivery.alert_id, Delivery.created_at)
+    asked = select(*columns).where(*_WAITS, Delivery.member_id.in_(members)).order_by(Delivery.id)
+    return [
+        _Waiting(one, member, address, int(alert or 0), since)
+        for one, member, address, alert, since in session.execute(asked.with_for_update())
+    ]
+
+
+@dataclass(frozen=True)
+class _Address:
+    id: int
+    channel: str
+    active: bool
+
+
+def _addresses(session: Session, ids: Sequence[int]) -> Iterator[_Address]:
+    columns = (ChannelAddress.id, ChannelAddress.channel, ChannelAddress.state)
+    for one, channel, state in session.execute(select(*columns).where(ChannelAddress.id.in_(ids))):
+        yield _Address(one, channel, state == AddressState.ACTIVE.value)
+
+
+def _composed_already(session: Session, days: Mapping[int, date]) -> set[int]:
+    """Of the addresses those that had the digest of their day."""
+    if not days:
+        return set()
+    asked = select(Digest.address_id, Digest.day).where(Digest.address_id.in_(days), Digest.day >= min(days.values()))
+    return {address for address, day in session.execute(asked) if days[address] == day}
+
+
+def _alerts(session: Session, waiting: Mapping[int, list[_Waiting]]) -> tuple[dict[int, Alert], dict[int, Told]]:
+    """The alerts that wait, by id, and what those of them that are corrections correct, by delivery."""
+    ids = sorted({one.alert_id for items in waiting.values() for one in items})
+    alerts: dict[int, Alert] = {}
+    for start in range(0, len(ids), _AT_ONCE):
+        part = ids[start : start + _AT_ONCE]
+        alerts |= {alert.id: alert for alert in session.scalars(select(Alert).where(Alert.id.in_(part)))}
+    corrections = [
+        (alerts[one.alert_id], one)
+        for items in waiting.values()
+        for one in items
+        if alerts[one.alert_id].corrects_id is not None
+    ]
+    return alerts, told_before(session, corrections)
+
+
+def _owe(
+    session: Session,
+    made: Sequence[tuple[int, list[_Waiting], dict[str, Any]]],
+    channels: Mapping[int, str],
+    at: datetime,
+) -> None:
+    """Keep the digests, put into each what it holds, and owe it to its address."""
+    ids = session.scalars(
+        insert(Digest).returning(Digest.id, sort_by_parameter_order=True), [digest for _, _, digest in made]
+    ).all()
+    sending = DeliveryState.SENDING.value
+    session.execute(
+        update(Delivery),
+        [
+            {"id": one.id, "state": sending, "digest_id": digest}
+            for digest, (_, items, _) in zip(ids, made, strict=True)
+            for one in items
+        ],
+    )
+    session.execute(
+        insert(Delivery),
+        [
+            {
+                "member_id": items[0].member_id, "address_id": address, "channel": channels[address],
+                "mode": DeliveryMode.CARRIER.value, "created_at": at, "next_at": at, "digest_id": digest,
+            }
+            for digest, (address, items, _) in zip(ids, made, strict=True)
+        ],
+    )  # fmt: skip
 
 
 def _fill(
-    session: Session,
-    digest: Digest,
-    member: Member,
-    reader: Reader,
-    lexicon: Lexicon,
-    written: dict[tuple[int, ...], _Written],
-) -> None:
-    """Write the digest from the deliveries that are now its own; addresses with the same content share the text."""
-    pairs = sorted(
-        (
-            (alert, delivery)
-            for alert, delivery in session.execute(
-                select(Alert, Delivery)
-                .join(Delivery, Delivery.alert_id == Alert.id)
-                .where(Delivery.digest_id == digest.id, Delivery.mode == DeliveryMode.DIGEST.value)
-            )
-        ),
-        key=lambda pair: sort_key(pair[0]),
-    )
-    kind = tuple(alert.id for alert, _ in pairs)
-    if kind not in written:
-        since = min(delivery.created_at for _, delivery in pairs)
-        last = _moment(member, digest.day - timedelta(days=1))
-        total = _sum((alert for alert, _ in pairs), since.astimezone(reader.zone).date() if since < last else None)
-        written[kind] = _write(digest.day, total, _rows(session, pairs, reader, lexicon), reader)
-    made = written[kind]
-    digest.subject, digest.counts = made.subject, made.headline.as_json()
-    digest.body_text, digest.body_html = made.text, made.html
+    member: Member, day: date, pairs: Sequence[tuple[Alert, _Waiting]], rows: Rows, corrected: Mapping[int, Told]
+) -> _Written:
+    """What a digest says; a member's addresses with the same content share it."""
+    reader = Reader(member.language, ZoneInfo(member.zone))
+    since = min(one.since for _, one in pairs)
+    late = since < _moment(member, day - timedelta(days=1))
+    total = _sum((alert for alert, _ in pairs), since.astimezone(reader.zone).date() if late else None)
+    return _write(day, total, [rows.row(alert, reader, corrected.get(one.id)) for alert, one in pairs], reader)
+
+
+def _as_row(made: _Written, member: Member, address: int, day: date, at: datetime) -> dict[str, Any]:
+    return {
+        "member_id": member.id, "address_id": address, "day": day, "zone": member.zone, "subject": made.subject,
+        "counts": made.headline.as_json(), "body_text": made.text, "body_html": made.html, "created_at": at,
+    }  # fmt: skip
 
 
 def _sum(alerts: Iterable[Alert], since: date | None) -> Sum:
@@ -294,11 +348,6 @@ def _write(day: date, total: Sum, rows: Sequence[Row], reader: Reader) -> _Writt
     return _Written(
         total,
         reader.say(f"监控日报 {day}：{line}", f"Daily digest {day}: {line}"),
-        render("letter.txt.j2", reader, rows=rows, **given),
-        render("letter.html.j2", reader, rows=rows, **given),
+        render("txt", reader, rows=rows, **given),
+        render("html", reader, rows=rows, **given),
     )
-
-
-def _rows(session: Session, pairs: Sequence[tuple[Alert, Delivery]], reader: Reader, lexicon: Lexicon) -> list[Row]:
-    corrected = told_before(session, pairs)
-    return [row(alert, reader, lexicon, corrected.get(delivery.id)) for alert, delivery in pairs]

@@ -57,7 +57,8 @@ def stop(session: Session, alert: Alert, now: datetime) -> None:
     carriers = select(Delivery.id).where(Delivery.digest_id.in_(within), _CARRIER)
     held = set[int]()
     while True:
-        # A worker that has just claimed a delivery, or composed a digest with it, holds its row and is waited for here.
+        # A worker that is just claiming a delivery, or composing a digest with it, holds its row and is waited for.
+        lock(session, list(session.scalars(select(Delivery.id).where(due))))
         _do(session, update(Delivery).where(due).values(state=_CANCELLED, last_error=_WRONG))
         moving = {*session.scalars(alone), *session.scalars(carriers)} - held
         if not moving:

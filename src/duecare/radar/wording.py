@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from duecare.radar.channels.channel import Letter
 from duecare.radar.models import Alert
@@ -37,6 +38,12 @@ _SEALS: dict[str, tuple[str, str, str]] = {
     "none": ("", "来源所载，未另行核验", "as published by the source, not checked again"),
 }
 _COLOURS = {"核": "#1C6E53", "疑": "#AE2A1B", "正": "#AE2A1B", "待": "#8A5A00", "": "#5A626B"}
+_ROBOT_COLOURS = {RiskLevel.GOOD: "info", RiskLevel.NOTE: "comment"}
+"""Of a WeCom robot's message; what is graver is ``warning``."""
+
+SHORT = 500
+"""Characters that an SMS may have, in parts: what the gateways take at most."""
+
 _UNDATED = ("日期不详（来源未给出日期）", "not known (the source gives no date)")
 
 
@@ -63,6 +70,7 @@ class Row:
     seal: str
     verification: str
     seal_colour: str
+    risk_colour: str
 
 
 def row(alert: Alert, reader: Reader, lexicon: Lexicon, told: Told | None = None) -> Row:
@@ -94,24 +102,54 @@ def row(alert: Alert, reader: Reader, lexicon: Lexicon, told: Told | None = None
         seal=seal,
         verification=reader.say(zh, en),
         seal_colour=_COLOURS[seal],
+        risk_colour=_ROBOT_COLOURS.get(RiskLevel(alert.risk), "warning"),
     )
+
+
+class Rows:
+    """Alerts in words for one run: an alert is worded once for each kind of reader, however many there are."""
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        self.lexicon = lexicon
+        self._rows: dict[tuple[int, Reader], Row] = {}
+        self._marked: dict[tuple[int, Reader], str] = {}
+        self._data: dict[tuple[int, Reader], dict[str, Any]] = {}
+
+    def row(self, alert: Alert, reader: Reader, told: Told | None = None) -> Row:
+        """``row``; that of a correction is for its recipient alone and not kept."""
+        if alert.corrects_id is not None:
+            return row(alert, reader, self.lexicon, told)
+        kind = (alert.id, reader)
+        if kind not in self._rows:
+            self._rows[kind] = row(alert, reader, self.lexicon)
+        return self._rows[kind]
+
+    def forms(self, alert: Alert, reader: Reader, told: Told | None = None) -> tuple[str, dict[str, Any]]:
+        """The row in Markdown, and the alert for programs."""
+        one, kind = self.row(alert, reader, told), (alert.id, reader)
+        if alert.corrects_id is not None:
+            return markdown(one, reader), as_json(alert, one)
+        if kind not in self._marked:
+            self._marked[kind], self._data[kind] = markdown(one, reader), as_json(alert, one)
+        return self._marked[kind], self._data[kind]
 
 
 def letter(alert: Alert, reader: Reader, lexicon: Lexicon, told: Told | None = None) -> Letter:
     """The letter that tells of ``alert`` by itself, or of its correction."""
     one = row(alert, reader, lexicon, told)
+    name = within(one.name, 60)
     if one.retraction:
-        headline = reader.say(f"更正：{one.name} {one.section}", f"Correction: {one.name}, {one.section}")
+        headline = reader.say(f"更正：{name} {one.section}", f"Correction: {name}, {one.section}")
     else:
         headline = reader.say(
-            f"{one.name}：{one.section} {one.what}（{one.risk}）", f"{one.name}: {one.section} {one.what} ({one.risk})"
+            f"{name}：{one.section} {one.what}（{one.risk}）", f"{name}: {one.section} {one.what} ({one.risk})"
         )
     headline = " ".join(headline.split())  # a line break in a register's name must not end a mail header
     subject = reader.say(f"【监控动态】{headline}", f"[Watch] {headline}")
     return Letter(
         subject=subject,
-        text=render("letter.txt.j2", reader, headline=headline, rows=[one], counts=[], note=""),
-        html=render("letter.html.j2", reader, headline=headline, rows=[one], counts=[], note=""),
+        text=render("txt", reader, headline=headline, rows=[one], counts=[], note=""),
+        html=render("html", reader, headline=headline, rows=[one], counts=[], note=""),
         short=short(one, reader),
         markdown=f"**{subject}**\n{markdown(one, reader)}",
         data={
@@ -150,41 +188,69 @@ def as_json(alert: Alert, one: Row) -> dict[str, Any]:
 
 
 def short(one: Row, reader: Reader) -> str:
-    """One paragraph for SMS: what, the register's date, when we saw it, the source, the verification."""
+    """One paragraph for SMS, of at most ``SHORT`` characters: what, the register's date, when we saw it, the source,
+    the verification. What is too long is cut in its middle, never the words that say what it is."""
     if one.retraction:
-        return reader.say("【更正】", "[Correction] ") + " ".join(one.content)
+        said = [within(one.content[0], 240), *(within(line, 200) for line in one.content[1:])]
+        return within(reader.say("【更正】", "[Correction] ") + reader.say("", " ").join(said), SHORT)
+    name = within(one.name, 60)
     return reader.say(
-        f"【监控动态】{one.name}：{one.section} {one.what}（{one.risk}）。登记日期：{one.dated}。"
+        f"【监控动态】{name}：{one.section} {one.what}（{one.risk}）。登记日期：{one.dated}。"
         f"观测区间：{one.window}。来源：{one.source}。{one.verification}。{one.entity_link}",
-        f"[Watch] {one.name}: {one.section} {one.what} ({one.risk}). Register's date: {one.dated}. "
+        f"[Watch] {name}: {one.section} {one.what} ({one.risk}). Register's date: {one.dated}. "
         f"Observed: {one.window}. Source: {one.source}; {one.verification}. {one.entity_link}",
     ).strip()
 
 
+def within(text: str, most: int) -> str:
+    """``text`` in at most ``most`` characters: the middle gives way."""
+    if len(text) <= most:
+        return text
+    head = (most - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+
+
 def markdown(one: Row, reader: Reader) -> str:
-    """A row for WeCom."""
+    """A row for WeCom. A correction repeats no date and no risk of what was wrong."""
     label, colon = reader.say, reader.say("：", ": ")
     name = f"[{_mark(one.name)}]({one.entity_link})" if one.entity_link else _mark(one.name)
-    lines = [f'{name} · {one.section} {one.what} · <font color="warning">{one.risk}</font>']
-    lines += [f"> {_mark(line)}" for line in one.content]
-    lines += [
-        f"> {label('登记日期', 'Register’s date')}{colon}{one.dated}",
-        f"> {label('观测区间', 'Observed')}{colon}{one.window}",
-        f"> {label('来源', 'Source')}{colon}{_mark(one.source)}",
-    ]
+    risk = "" if one.retraction else f' · <font color="{one.risk_colour}">{one.risk}</font>'
+    lines = [f"{name} · {one.section} {one.what}{risk}", *(f"> {_mark(line)}" for line in one.content)]
+    if not one.retraction:
+        lines += [
+            f"> {label('登记日期', 'Register’s date')}{colon}{one.dated}",
+            f"> {label('观测区间', 'Observed')}{colon}{one.window}",
+        ]
+    lines.append(f"> {label('来源', 'Source')}{colon}{_mark(one.source)}")
     if one.snapshot_link:
         lines.append(f"> [{label('官网快照', 'Snapshot')}]({one.snapshot_link})")
-    return "\n".join([*lines, f"> {one.verification}"])
+    return "\n".join([*lines, f"> {f'［{one.seal}］' if one.seal else ''}{one.verification}"])
 
 
-def render(template: str, reader: Reader, **given: Any) -> str:
-    """A template of ``templates/`` filled in; rows are grouped by company in the order they come."""
+def render(form: str, reader: Reader, *, rows: Sequence[Row], **given: Any) -> str:
+    """A letter as ``txt`` or ``html``; rows are grouped by company in the order they come."""
     groups: dict[str, list[Row]] = {}
-    for one in given.pop("rows"):
+    for one in rows:
         groups.setdefault(one.entity, []).append(one)
-    return (
-        _templates().get_template(template).render(groups=list(groups.values()), reader=reader, say=reader.say, **given)
-    )
+    companies = [_company(form, reader, tuple(group)) for group in groups.values()]
+    foot = reader.say("认为内容有误，可以提出异议。", "If something is wrong, you can object to it.")
+    if not all(one.retraction for one in rows):
+        seen = "观测区间是我们看到变化的时间，不是事情发生的时间。"
+        foot = reader.say(seen, "“Observed” is when we saw the difference, not when it happened. ") + foot
+    letter = _template(f"letter.{form}.j2")
+    return letter.render(companies=companies, foot=foot, reader=reader, say=reader.say, **given)
+
+
+@lru_cache(maxsize=4096)
+def _company(form: str, reader: Reader, rows: tuple[Row, ...]) -> str:
+    """What a letter says of one company, which is the same in everybody's digest who reads on the same clock."""
+    said = _template(f"company.{form}.j2").render(rows=rows, reader=reader, say=reader.say)
+    return Markup(said) if form == "html" else said
+
+
+@cache
+def _template(name: str) -> Template:
+    return _templates().get_template(name)
 
 
 @cache
