@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from duecare.cli.output import HomeOption, JsonOption, console, moment, plain, print_json, say, table
+from duecare.cli.output import HomeOption, JsonOption, console, moment, plain, print_json, say, say_if_asleep, table
 from duecare.errors import BadInput
 from duecare.settings import load
 from duecare.store.home import Home
@@ -68,6 +68,7 @@ def correct(
             else:
                 say(f"Notice {number} is open; the fact is marked as disputed (异议处理中).")
                 say("`duecare screen` looks it up at the official source; `duecare correct --list` shows what it said.")
+                say_if_asleep(opened.path)
 
 
 def _list(home: Home, as_json: bool) -> None:
@@ -80,7 +81,10 @@ def _list(home: Home, as_json: bool) -> None:
     if not found:
         say("No notice of error was filed.")
         return
-    rows = table("notice", "company", "section", "statement", "since", "state", "the source says", "reason")
+    language = home.settings.language
+    rows = table(
+        "notice", "company", "section", "statement", "since", "state", "the source says", "reason", "what is to be done"
+    )
     for item in found:
         rows.add_row(
             str(item["id"]),
@@ -89,8 +93,9 @@ def _list(home: Home, as_json: bool) -> None:
             plain(item["statement"]),
             moment(item["opened_at"]),
             item["state"],
-            " ".join([item["verification"], *(plain(point["zh"]) for point in item["contradictions"])]),
+            " ".join([item["verification"], *(plain(point[language]) for point in item["contradictions"])]),
             plain(item["reason"]),
+            plain(item[f"next_{language}"]),
         )
     console.print(rows)
 

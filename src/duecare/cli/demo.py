@@ -5,9 +5,11 @@ The rule of this module: a folder that the demo did not make is never touched.
 
 from __future__ import annotations
 
-import json
 import shutil
+import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +40,10 @@ def demo(
     once: Annotated[
         bool, typer.Option("--once", help="Run once and exit, without any question (as it always does).")
     ] = False,
+    serve: Annotated[
+        bool,
+        typer.Option("--serve", help="Open the official site of the demo in --home again, until Ctrl-C."),
+    ] = False,
     size: Annotated[int, typer.Option(min=100, max=200_000, help="How many companies the register has.")] = _SIZE,
     days: Annotated[int, typer.Option(min=4, max=30, help="How many days to live through.")] = _DAYS,
     as_json: JsonOption = False,
@@ -45,10 +51,19 @@ def demo(
     """Live through thirty days of a made-up register: open data and pages are read over HTTP, changes found, a wave of
     false liquidations held, a real one verified and mailed, an error corrected before those who were told.
 
-    Nothing leaves this machine. Example: duecare demo --home /tmp/demo
+    Nothing leaves this machine. The site ends with the demo; later commands in its home that look something up need
+    it again: duecare demo --serve.
+
+    Example: duecare demo --home /tmp/demo
+
+    Example: duecare demo --serve --home /tmp/demo
     """
+    if serve:
+        _serve(home, as_json)
+        return
     from duecare.demo.account import account
-    from duecare.demo.story import Plan, tell
+    from duecare.demo.reopening import remember
+    from duecare.demo.story import CONTROLLER, Plan, tell
 
     del once  # both ways end without a question
     folder = _folder(home)
@@ -67,21 +82,39 @@ def demo(
     with Home(Settings(home=folder, database_url="")) as opened:
         found = account(opened, told)
     seconds = time.monotonic() - began
-    mark = {"made_by": "duecare demo", "size": size, "days": days, "seed": plan.seed, "account": found.as_json()}
-    (folder / _MARK).write_text(json.dumps(mark, ensure_ascii=False, indent=2, default=str), encoding="utf-8")
+    remember(folder, plan, told.site, CONTROLLER, found.as_json())
     if as_json:
         print_json({"home": str(folder), "seconds": round(seconds, 1), **found.as_json()})
     else:
         _print(folder, found, seconds)
 
 
-def _folder(given: Path | None) -> Path:
-    """An empty folder for the demo, with its mark in it. Raises ``UseError`` where it holds what is not the demo's."""
-    chosen = load()
+def _serve(given: Path | None, as_json: bool) -> None:
+    """Keep the site of a past demo open until it is interrupted."""
+    from duecare.demo.reopening import reopened
+
+    with reopened(_named(given)) as found:
+        if as_json:
+            print_json({"site": found.url, "day": found.plan.end})
+        else:
+            say(f"The demo's official site is open again at {found.url}, as on {found.plan.end}. Ctrl-C closes it.")
+        sys.stdout.flush()
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+def _named(given: Path | None) -> Path:
+    """The folder that was asked for."""
     if given is None:
+        chosen = load()
         own = "home" in chosen.model_fields_set and (_free(chosen.home) or (chosen.home / _MARK).exists())
         given = chosen.home if own else Path("duecare-demo")
-    folder = given.expanduser().absolute()
+    return given.expanduser().absolute()
+
+
+def _folder(given: Path | None) -> Path:
+    """An empty folder for the demo, with its mark in it. Raises ``UseError`` where it holds what is not the demo's."""
+    folder = _named(given)
     if (folder / _MARK).is_file() and not folder.is_symlink():
         shutil.rmtree(folder)
     elif not _free(folder):

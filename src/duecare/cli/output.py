@@ -91,6 +91,15 @@ def program() -> str:
     return str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called)
 
 
+def say_if_asleep(folder: Path) -> None:
+    """In the home of a demo that is over: say that its site is closed, and how to open it again."""
+    from duecare.demo.reopening import asleep
+
+    if said := asleep(folder):
+        say(f"[yellow]! {plain(said)}[/]")
+        say(f"  To open it again, in another terminal: [bold]{program()} demo --serve --home {plain(folder)}[/]")
+
+
 def moment(at: datetime | str | None) -> str:
     """A moment for a person: the minute in Beijing. Midnight in UTC stands for a day that came without a time."""
     if at is None:

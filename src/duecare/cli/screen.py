@@ -10,7 +10,18 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from duecare.cli.output import HomeOption, JsonOption, console, errors, moment, plain, print_json, say, table
+from duecare.cli.output import (
+    HomeOption,
+    JsonOption,
+    console,
+    errors,
+    moment,
+    plain,
+    print_json,
+    say,
+    say_if_asleep,
+    table,
+)
 from duecare.errors import BadInput
 from duecare.settings import load
 from duecare.store.home import Home
@@ -55,6 +66,7 @@ def run(
     with Home(load(home=home)) as opened, _bar("screening") as progress:
         sites = {**opened.settings.sites, **_sites(site or [])}
         walked = walk(opened, Engine.load(opened.settings.policies), sites=sites, progress=progress)
+        folder = opened.path
     if as_json:
         print_json(walked.as_json())
         return
@@ -65,6 +77,8 @@ def run(
     found = ", ".join(f"{number:,} {name}" for name, number in sorted(walked.verified.outcomes.items()))
     say(f"Batches screened {len(walked.screened)} · looked up {looked:,}{f' ({found})' if found else ''}")
     say(f"Alerts {walked.raised.alerts:,} · deliveries owed {walked.raised.deliveries:,}")
+    if walked.verified.outcomes.get("unavailable") or walked.looked_up:
+        say_if_asleep(folder)
     holds = sum(len(outcome.holds) for outcome in walked.screened)
     if holds:
         say(f"[yellow]! {holds} held[/]. To see them: [bold]duecare screen list[/].")
@@ -72,17 +86,21 @@ def run(
 
 @screen.command("list")
 def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """List what waits for a decision: holds out of line with their history, and batches that covered too little.
+    """List what waits for a person: holds out of line with their history, batches that covered too little, and notices
+    of error that were looked up, or that only a person can look up.
 
     Example: duecare screen list --json
     """
-    from duecare.radar import holds
+    from duecare.radar import holds, notices
 
     with Home(load(home=home)) as opened:
-        found = holds.waiting(opened)
+        found, objected, language = holds.waiting(opened), notices.tasks(opened), opened.settings.language
     if as_json:
-        print_json(found)
+        print_json([*found, *({"what": "notice", **each} for each in objected)])
         return
+    for each in objected:
+        what = f"{plain(each['entity'])} {plain(each['section'])}"
+        say(f"[yellow]![/] Notice of error {each['id']}, {what}: {plain(each[f'next_{language}'])}")
     if not found:
         say("Nothing is held.")
         return

@@ -48,7 +48,7 @@ SIZE = 20_000
 _OPERATOR = "值班员"
 _PACE = RatePolicy(requests=1_000, seconds=1.0, concurrent=16)
 _MANNER = Manner(limit=1_500, faults=0.002, slow=0.2)
-_CONTROLLER: dict[str, Any] = {
+CONTROLLER: dict[str, Any] = {
     "controller_name": "演示数据服务有限公司",
     "controller_code": "91000000000000000X",
     "controller_address": "演示市演示路1号",
@@ -66,7 +66,7 @@ class Told:
 
     ``liquidating`` and ``trading_on`` are the codes of the two companies that it is about; ``first`` and ``last`` the
     first and last day of the register that was read; ``mended`` the day the parser was mended; ``corrected`` the alert
-    that was taken back, none where nobody had been told anything that could be.
+    that was taken back, none where nobody had been told anything that could be; ``site`` where the official site was.
     """
 
     liquidating: str
@@ -79,6 +79,7 @@ class Told:
     requests: int
     corrected: int | None
     left: str
+    site: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def tell(path: Path, plan: Plan, progress: Progress = lambda what, done, total: 
     with ExitStack() as stack:
         site = stack.enter_context(Site(world, _MANNER, process=True))
         post = stack.enter_context(Postbox(path / "mails"))
-        settings = Settings(home=path, database_url="", smtp_url=post.url, sites={SOURCE.name: site.url}, **_CONTROLLER)
+        settings = Settings(home=path, database_url="", smtp_url=post.url, sites={SOURCE.name: site.url}, **CONTROLLER)
         clock = SetClock(_at(world.first_day, 7))
         home = stack.enter_context(Home(settings, clock))
         vault = stack.enter_context(Vault(home))
@@ -172,6 +173,7 @@ class _Story:
         return Told(
             self.world.cast["liquidating"], self.world.cast["trading_on"], days[0], days[-1], mended,
             len(self.sample), watches, sum(self.site.counts().values()), corrected, left,
+            self.site.url,
         )  # fmt: skip
 
     def _morning(self, day: date) -> None:

@@ -16,13 +16,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, select, true, update
 from sqlalchemy.orm import Session
 
-from duecare.clock import parse_day
+from duecare.clock import BEIJING, parse_day
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.evidence.outbox import record
 from duecare.radar.alerts import not_raised
 from duecare.radar.contradictions import Claim
 from duecare.radar.corrections import Correction, correct
 from duecare.radar.models import Alert, AlertState, NoticeOfError, Screening, Verification
+from duecare.radar.newest_list import NOTHING_TO_COMPARE, look_in_lists
 from duecare.radar.verify import Fetching, Look, Lookup, attempts, keep, wait
 from duecare.registers.adapter import PageAdapter
 from duecare.registers.catalogue import adapter_for
@@ -70,50 +71,56 @@ def open_notice(
     source = _source_of(home, entity, section, key, source)
     now = home.clock.now()
     with home.writing("radar"), home.database.session() as session:
-        same = (
-            NoticeOfError.entity == entity,
-            NoticeOfError.source == source,
-            NoticeOfError.section == section,
-            NoticeOfError.key == key,
-            NoticeOfError.state == "open",
-        )
-        already = session.execute(select(NoticeOfError.id).where(*same)).scalar()
-        if already is not None:
-            raise UseError(
-                f"Notice {already} against the same is open.", hint="`duecare correct --list` shows where it stands."
-            )
         notice = NoticeOfError(
             entity=entity, source=source, section=section, key=key, claimant=claimant, statement=statement,
             opened_at=now, state="open", outcome="", decided_by="", reason="",
         )  # fmt: skip
+        _refuse_second(session, notice)
         session.add(notice)
         session.flush()
-        session.add(
-            Dispute(
-                source=source,
-                entity=entity,
-                section=section,
-                key=key,
-                opened_at=now,
-                outcome="open",
-                note=_mark(notice.id),
-            )
-        )
-        # What was about to be told waits now; the rules refuse a disputed fact.
-        session.execute(
-            update(Screening)
-            .where(
-                _about(notice),
-                Screening.state == "passed",
-                not_raised(),
-            )
-            .values(state="verifying", decided_at=now, decided_by=_mark(notice.id))
-            .execution_options(synchronize_session=False)
-        )
+        _dispute(session, notice)
         # Who objects and what they say is personal and stays out of the log.
         body = {"notice": notice.id, "entity": entity, "source": source, "section": section}
         record(session, "notice:open", _mark(notice.id), body, now)
         return notice.id
+
+
+def _refuse_second(session: Session, notice: NoticeOfError) -> None:
+    """One notice against the same at a time. Raises ``UseError``."""
+    already = session.execute(
+        select(NoticeOfError.id).where(
+            NoticeOfError.entity == notice.entity,
+            NoticeOfError.source == notice.source,
+            NoticeOfError.section == notice.section,
+            NoticeOfError.key == notice.key,
+            NoticeOfError.state == "open",
+        )
+    ).scalar()
+    if already is not None:
+        raise UseError(
+            f"Notice {already} against the same is open.", hint="`duecare correct --list` shows where it stands."
+        )
+
+
+def _dispute(session: Session, notice: NoticeOfError) -> None:
+    """Mark the facts, and let wait what was about to be told of them: the rules refuse a disputed fact."""
+    session.add(
+        Dispute(
+            source=notice.source,
+            entity=notice.entity,
+            section=notice.section,
+            key=notice.key,
+            opened_at=notice.opened_at,
+            outcome="open",
+            note=_mark(notice.id),
+        )
+    )
+    session.execute(
+        update(Screening)
+        .where(_about(notice), Screening.state == "passed", not_raised())
+        .values(state="verifying", decided_at=notice.opened_at, decided_by=_mark(notice.id))
+        .execution_options(synchronize_session=False)
+    )
 
 
 def look_up(home: Home, fetching: Fetching | None = None, *, sites: Mapping[str, str] | None = None) -> int:
@@ -128,12 +135,22 @@ def look_up(home: Home, fetching: Fetching | None = None, *, sites: Mapping[str,
             before = last[notice.id]
             if before is not None and (before.next_at is None or before.next_at > now):
                 continue
-            adapter = adapter_for(home, notice.source)
+            claims = _claims(home, notice)
+            adapter = _adapter(home, notice.source)
             if isinstance(adapter, PageAdapter):
-                look = _gravest(lookup.page(adapter, notice.entity, _claims(home, notice)))
-                _keep_look(home, notice, look)
-                done += 1
+                look = _gravest(lookup.page(adapter, notice.entity, claims))
+            else:
+                look = _gravest(look_in_lists(home, notice, claims))
+                if before is not None and _same(before, look):
+                    continue  # nothing was read meanwhile: it is as it was
+            _keep_look(home, notice, look)
+            done += 1
     return done
+
+
+def tasks(home: Home) -> list[dict[str, Any]]:
+    """The open notices that wait for a person, oldest first, as ``listed`` gives them."""
+    return [each for each in reversed(listed(home, open_only=True)) if each["who_acts"] == "operator"]
 
 
 def decide(home: Home, notice_id: int, outcome: str, *, by: str, reason: str, reason_en: str = "") -> Decision:
@@ -260,6 +277,22 @@ def _claims(home: Home, notice: NoticeOfError) -> list[Claim]:
     ]
 
 
+def _adapter(home: Home, source: str) -> object | None:
+    """The adapter of the source; none where it is not installed any more."""
+    try:
+        return adapter_for(home, source)
+    except UnknownName:
+        return None
+
+
+def _same(before: Verification, look: Look) -> bool:
+    """Whether the look found what the one before it had found."""
+    found = [point.id for point in look.finding.against]
+    return (before.outcome, before.snapshot) == (look.finding.outcome, look.snapshot) and found == [
+        point["id"] for point in before.contradictions
+    ]
+
+
 def _keep_look(home: Home, notice: NoticeOfError, look: Look) -> None:
     now = home.clock.now()
     with home.database.session() as session:
@@ -305,4 +338,34 @@ def _as_json(notice: NoticeOfError, look: Verification | None) -> dict[str, Any]
         "correction": notice.correction_alert_id,
         "verification": look.outcome if look else "none",
         "contradictions": look.contradictions if look else [],
+        "found": look.note if look else "",
+        "looked_at": look.at.isoformat() if look else None,
+        "looked_again_at": look.next_at.isoformat() if look and look.next_at else None,
+        **_who_acts(notice, look),
+    }
+
+
+def _who_acts(notice: NoticeOfError, look: Verification | None) -> dict[str, str]:
+    """``who_acts``: nobody any more, the system (its next look), or an operator; and what is to be done, in words."""
+    if notice.state != "open":
+        return {"who_acts": "nobody", "next_zh": "已办结。", "next_en": "It is decided."}
+    if look is None:
+        return {
+            "who_acts": "system",
+            "next_zh": "等待核查：下一次 duecare screen 重新查看来源。",
+            "next_en": "It waits for a look: the next `duecare screen` looks at the source anew.",
+        }
+    if any(point["id"] == NOTHING_TO_COMPARE for point in look.contradictions):
+        point = next(point for point in look.contradictions if point["id"] == NOTHING_TO_COMPARE)
+        return {"who_acts": "operator", "next_zh": point["zh"], "next_en": point["en"]}
+    if look.next_at is not None:
+        return {
+            "who_acts": "system",
+            "next_zh": f"来源暂时不可用：{look.next_at.astimezone(BEIJING):%Y-%m-%d %H:%M}（北京时间）之后再次查看。",
+            "next_en": f"The source was unavailable: it is looked at again after {look.next_at:%Y-%m-%d %H:%M} UTC.",
+        }
+    return {
+        "who_acts": "operator",
+        "next_zh": f"已核查：请值班员作出决定（duecare correct --decide {notice.id}）。",
+        "next_en": f"It was looked up: an operator decides (duecare correct --decide {notice.id}).",
     }
