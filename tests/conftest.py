@@ -12,6 +12,8 @@ import pytest
 
 POSTGRES = os.environ.get("DUECARE_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
 OBLIGATORY = os.environ.get("CI") == "true"
+SPARK = os.environ.get("DUECARE_TEST_SPARK") == "1"
+"""Whether Spark must be there: `make spark` installs it."""
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -17,8 +18,17 @@ from hypothesis import strategies as st
 from ibis.expr import types as ir
 
 from duecare.registers.adapter import Coverage
+from duecare.registers.batches import Arrival
+from duecare.registers.changes import query
 from duecare.registers.detection import SCHEMAS, Inputs, detected
+from duecare.registers.ingest import ingest_file, stage_arrival
+from duecare.registers.reading import open_workshop
 from duecare.registers.tables import WHOLE
+from duecare.registers.tables import Tables as RegisterTables
+from duecare.settings import load
+from duecare.store.home import Home
+
+from .listing import SOURCE, ListAdapter, write_list
 
 Tables = dict[str, list[tuple[Any, ...]]]
 Run = Callable[[Tables, Coverage], list[dict[str, Any]]]
@@ -101,13 +111,25 @@ def _sql_engine(connection: Any, dialect: str) -> Run:
 
 
 @pytest.fixture(scope="module")
-def spark() -> Iterator[Run]:
-    """The same on Spark, where it is installed: for lakes that one machine cannot hold."""
-    sessions = pytest.importorskip("pyspark.sql").SparkSession
-    build = sessions.builder.master("local[1]").config("spark.sql.session.timeZone", "UTC")
+def session() -> Iterator[Any]:
+    """A local session of Spark, for lakes that one machine cannot hold. `make spark` installs it."""
+    from tests.conftest import SPARK
+
+    if not SPARK:
+        pytest.importorskip("pyspark.sql", reason="Spark is not installed: make spark")
+    from pyspark.sql import SparkSession
+
+    build = SparkSession.builder.master("local[1]").config("spark.sql.session.timeZone", "UTC")
     for name, value in (("ui.enabled", False), ("ui.showConsoleProgress", False), ("sql.shuffle.partitions", 1)):
         build = build.config(f"spark.{name}", value)
-    session = build.getOrCreate()
+    made = build.getOrCreate()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def spark(session: Any) -> Run:
+    """The same on Spark."""
 
     def run(tables: Tables, coverage: Coverage) -> list[dict[str, Any]]:
         for name, columns in COLUMNS.items():
@@ -122,8 +144,7 @@ def spark() -> Iterator[Run]:
                 row[name] = row[name] and row[name].astimezone(UTC)
         return found
 
-    yield run
-    session.stop()
+    return run
 
 
 def expected(tables: Tables, coverage: Coverage) -> list[dict[str, Any]]:
@@ -224,3 +245,46 @@ def test_every_engine_finds_what_a_plain_reading_finds(run: Run, history: tuple[
 def test_spark_finds_what_a_plain_reading_finds(spark: Run, history: tuple[Tables, Coverage]) -> None:
     """The engine of a cluster takes the expression as it is."""
     assert spark(*history) == expected(*history)
+
+
+@pytest.mark.timeout(600)
+def test_spark_reads_the_lake(session: Any, tmp_path: Path) -> None:
+    """Spark reads the Parquet files of the Delta tables as they are, and finds in a new list what DuckDB finds."""
+    old = [("people", entity, key, "head") for entity in "ABC" for key in "pq"]
+    new = [*old[1:4], ("people", "A", "p", "member"), ("people", "D", "p", "head"), ("people", "A", "r", "head")]
+    with Home(load(home=tmp_path / "home")) as home:
+        ingest_file(home, ListAdapter(), write_list(tmp_path, "old", old), DAY[0])
+        before = RegisterTables(home, SOURCE.name)
+        ingest_file(home, ListAdapter(), write_list(tmp_path, "new", new), DAY[1])
+        told = [change for change in query(home, since=DAY[1]) if change["section"] == "people"]
+        spark = ibis.pyspark.connect(session)
+        for view, table in (("facts", "facts"), ("held_log", "held"), ("all_reads", "reads")):
+            files = home.lake.files(SOURCE.name, table, before.versions[table])
+            session.read.parquet(*files).where("section = 'people'").createOrReplaceTempView(view)
+        # What was read is laid out as any engine may: the hashes are DuckDB's, by which what is held is compared.
+        arrival = Arrival(SOURCE.name, "file", told[0]["snapshot"], "new.json", DAY[1], "1")
+        open_workshop(home.lake.connection)
+        with stage_arrival(home, ListAdapter(), arrival) as (made, _, _):
+            (people,) = (item for item in made.sections if item.section.name == "people")
+            for name, rows in (
+                ("new_rows", f"SELECT * REPLACE (work.fact_value(fields) AS fields) FROM {people.view}"),
+                ("new_reads", f"SELECT entity, observed_at, snapshot FROM {made.reads} WHERE section = 'people'"),
+            ):
+                home.lake.connection.execute(f"COPY ({rows}) TO '{tmp_path / name}.parquet' (FORMAT parquet)")
+                session.read.parquet(str(tmp_path / f"{name}.parquet")).createOrReplaceTempView(name)
+    held, facts = spark.table("held_log"), spark.table("facts")
+    given = Inputs(
+        rows=spark.table("new_rows"),
+        held=held.filter(held.hash.notnull()).select("entity", "key", "hash"),
+        versions=facts.select("entity", "key", "value", "effective_on", "first_observed"),
+        earlier=spark.table("all_reads").select("entity", "observed_at"),
+        reads=spark.table("new_reads"),
+    )
+    found = detected(given, facts.select("entity"), Coverage.WHOLE, _value)
+    columns = ["entity", "key", "kind", "before", "after"]
+    said = found.filter(found.kind.notnull()).select(*columns).execute().astype(object)
+    said = said.where(said.notna(), None)
+    assert {tuple(row) for row in said.itertuples(index=False)} == {
+        tuple(change[column] for column in columns) for change in told
+    }
+    assert {change["kind"] for change in told} == {"event", "lapse", "first_observation"}
