@@ -3,6 +3,9 @@
 The floor is DuckDB's full join of the two Parquet files on the key, comparing a 64-bit hash of the other columns
 computed from both. Ours reads the second file, compares it with what is held, and commits facts and changes to disk.
 Each round runs in a process of its own, whose peak memory counts: that of ours takes in the first file too.
+
+The last line is of one list that arrives nine times, each a little changed: what the last copy costs on its day, and
+what it costs where it is the one in the middle that arrives last.
 """
 
 from __future__ import annotations
@@ -64,6 +67,7 @@ def run(scale: float = 1.0) -> None:
     names = tuple(f"s{index}" for index in range(8))
     for entities, rounds in ((500_000, 3), (1_000_000, 3), (2_000_000, 3), (5_000_000, 1)):
         _measure("long", int(entities * scale), names, _LONG, rounds=rounds)
+    _measure_late(int(1_000_000 * scale))
 
 
 def _measure(shape: str, entities: int, names: tuple[str, ...], fields: tuple[str, ...], rounds: int) -> None:
@@ -84,6 +88,48 @@ def _measure(shape: str, entities: int, names: tuple[str, ...], fields: tuple[st
         )
     finally:
         shutil.rmtree(folder)
+
+
+def _measure_late(entities: int, copies: int = 9) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="duecare-bench-"))
+    try:
+        with duckdb.connect() as connection:
+            for number in range(copies):
+                # Of every copy one row in a hundred differs from the one before, until that of another copy does.
+                values = ", ".join(
+                    f"'value {index} of ' || (i + {entities} * ((i + {copies} - {number}) % 100 = 0)::int) AS {name}"
+                    for index, name in enumerate(_WIDE)
+                )
+                connection.execute(
+                    f"COPY (SELECT 's0' AS section, 'E' || lpad(i::varchar, 9, '0') AS entity, '' AS key, {values} "
+                    f"FROM range({entities}) r(i)) TO '{folder / f'{number}.parquet'}' (FORMAT parquet)"
+                )
+        order = list(range(copies))
+        middle = order.pop(copies // 2)
+        on_time, _ = _alone(partial(_last_of, folder, [*range(copies)]))
+        late, peak = _alone(partial(_last_of, folder, [*order, middle]))
+        print(
+            f"  late: {entities:>9,} rows, the last of {copies} copies to arrive: on its day {on_time:6.2f} s, "
+            f"as the one in the middle {late:6.2f} s, ratio {late / on_time:4.2f}, peak memory {peak:.1f} GiB",
+            flush=True,
+        )
+    finally:
+        shutil.rmtree(folder)
+
+
+def _last_of(folder: Path, order: list[int]) -> float:
+    """Seconds for the last of the copies in the ``order`` of their arrival."""
+    home_path = folder / "home"
+    try:
+        with Home(load(home=home_path)) as home:
+            adapter = ParquetAdapter(("s0",), _WIDE)
+            for number in order[:-1]:
+                ingest_file(home, adapter, folder / f"{number}.parquet", _FIRST + timedelta(days=number))
+            last = folder / f"{order[-1]}.parquet"
+            home.snapshots.put_file(last)
+            return _time(partial(ingest_file, home, adapter, last, _FIRST + timedelta(days=order[-1])))
+    finally:
+        shutil.rmtree(home_path)
 
 
 def _alone(work: Callable[[], float]) -> tuple[float, float]:

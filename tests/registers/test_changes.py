@@ -183,6 +183,28 @@ def test_late_snapshot_finds_its_place(home: Home, tmp_path: Path) -> None:
     assert outcome.changes == {}
 
 
+def test_late_list_folds_only_what_it_touches(home: Home, tmp_path: Path) -> None:
+    """Of a list that arrives late, only what it says otherwise than its neighbours in time is folded anew."""
+    rows = [("basic", f"E{i}", "", "same") for i in range(200)]
+    before, after = [*rows[:-1], ("basic", "E199", "", "old")], [*rows[1:], ("basic", "E0", "", "new")]
+    between = [("basic", "E0", "", "same"), ("basic", "E1", "", "other"), *rows[2:]]
+    for number, said in ((0, before), (10, after), (5, between)):
+        ingest_file(home, ListAdapter(), write_list(tmp_path, str(number), said), day(number))
+    folded = home.lake.connection.execute("SELECT entity FROM work.affected ORDER BY entity").fetchall()
+    # E0 changed after it, so its window is narrower now; E1 is another in it; E199 changed before it.
+    assert [entity for (entity,) in folded] == ["E0", "E1", "E199"]
+    told = {fact["first_observed"] for e in ("E1", "E199") for fact in _basic(home, e)}
+    assert told == {day(5).isoformat(), day(10).isoformat()}
+    assert [(fact["first_observed"], fact["not_before"]) for fact in _basic(home, "E0")] == [
+        (day(10).isoformat(), day(5).isoformat())
+    ]
+
+
+def _basic(home: Home, entity: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = company(home, entity)["sources"][0]["sections"]["basic"]["facts"]
+    return found
+
+
 def test_reread_dates_back_and_makes_no_news(home: Home, tmp_path: Path) -> None:
     """A parser that learns a section dates its rows to the oldest snapshot that shows them."""
     path = write_list(tmp_path, "a", [("basic", "A", "", "x"), ("people", "A", "p", "head")])

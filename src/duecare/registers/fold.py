@@ -1,7 +1,8 @@
 """Older snapshots that arrive late, and stored snapshots that are read again: the facts are folded anew from the reads.
 
 A value is a *run* of consecutive reads that show it. Inserting a read, or replacing it by what a better parser makes of
-the same bytes, changes only the runs that touch it; so the facts are the same whatever order the snapshots came in.
+the same bytes, changes only the runs that touch it; so the facts are the same whatever order the snapshots came in, and
+only the entities are folded anew that a late read says otherwise of, or something of which began or ended around it.
 
 The rule of this module: it makes no news. What it finds is dated to the snapshot that shows it and marked late, and
 nothing late is ever alerted (case 1: the liquidation members stood in the snapshot of 20 February 2019).
@@ -16,10 +17,10 @@ from contextlib import AbstractContextManager
 from sqlalchemy import select
 
 from duecare.registers import held
-from duecare.registers.adapter import Adapter
+from duecare.registers.adapter import Adapter, Coverage
 from duecare.registers.batches import Arrival, Outcome, count_changes, next_seq, record_batch, total
 from duecare.registers.models import Batch
-from duecare.registers.reading import Stage, open_workshop
+from duecare.registers.reading import Stage, StagedSection, open_workshop
 from duecare.registers.tables import READABLE, WHOLE, Tables
 from duecare.registers.tidy import tidy_if_due
 from duecare.store.home import Home
@@ -55,9 +56,10 @@ def write_reads(home: Home, tables: Tables, reads: str, batch: str, parser: str)
 def insert(home: Home, tables: Tables, made: Stage, batch: str, parser: str) -> None:
     """Fold a late snapshot in; leaves the changes that nobody had seen in ``work.final_changes``."""
     _open_incoming(home)
-    _take_in(home, made)
-    write_reads(home, tables, made.reads, batch, parser)
-    _refold(home, tables, batch, "source")
+    _find_touched(home, tables, made)
+    _take_in(home, made, touched=True)
+    seq = write_reads(home, tables, made.reads, batch, parser)
+    _refold(home, tables, batch, seq, "source")
 
 
 def reread(
@@ -91,9 +93,10 @@ def reread(
         progress(f"reading snapshot {index + 1} of {len(stored)} again ({item.observed_at:%Y-%m-%d})")
         with stager(home, adapter, item, f"r{index}_") as (made, _, _):
             _take_in(home, made)
-    write_reads(home, tables, "work.incoming_reads", arrival.id, adapter.version)
+    _find_read_anew(home, tables)
+    seq = write_reads(home, tables, "work.incoming_reads", arrival.id, adapter.version)
     progress("folding")
-    _refold(home, tables, arrival.id, "parser")
+    _refold(home, tables, arrival.id, seq, "parser")
     with home.database.session() as session:
         record_batch(
             session,
@@ -122,32 +125,74 @@ def _open_incoming(home: Home) -> None:
         """CREATE TABLE work.incoming_reads (entity VARCHAR, section VARCHAR, coverage VARCHAR, state VARCHAR,
         note VARCHAR, observed_at TIMESTAMPTZ, snapshot VARCHAR)"""
     )
+    run("CREATE TABLE work.affected (section VARCHAR, entity VARCHAR)")
 
 
-def _take_in(home: Home, made: Stage) -> None:
+def _find_touched(home: Home, tables: Tables, made: Stage) -> None:
+    """The entities whose runs may change by ``made``, into ``work.affected``."""
     run = home.lake.connection.execute
+    for item in made.sections:
+        name, facts = item.section.name, f"(FROM {tables.scan('facts')} WHERE section = '{item.section.name}')"
+        additions = run(
+            f"SELECT 1 FROM {tables.scan('reads')} WHERE section = ? AND coverage = 'additions' LIMIT 1", [name]
+        ).fetchall()
+        if additions or item.coverage is Coverage.ADDITIONS:
+            # What an addition says counts by its place among all that say the same: any of them may be another now.
+            touched = f"SELECT entity FROM {item.view} UNION SELECT entity FROM {facts}"
+        else:
+            touched = _touched(item, made.reads, facts)
+        run(f"INSERT INTO work.affected SELECT DISTINCT '{name}', entity FROM ({touched})")
+
+
+def _touched(item: StagedSection, reads: str, facts: str) -> str:
+    """SQL of the entities of which the read differs from what was shown then, or that had something begin or end
+    between the reads before and after it: that window is narrower now. An entity of which neither is so has the same
+    runs as before, longer by one read."""
+    moments = f"(SELECT entity, observed_at FROM {reads} WHERE section = '{item.section.name}' AND {READABLE})"
+    own = "true" if item.coverage is Coverage.WHOLE else "m.entity = f.entity"
+    return f"""SELECT f.entity FROM {facts} f JOIN {moments} m
+              ON {own} AND f.first_observed >= m.observed_at AND coalesce(f.not_before < m.observed_at, true)
+        UNION
+        SELECT coalesce(now.entity, shown.entity) FROM
+            (SELECT f.entity, f.key, m.observed_at, f.hash FROM {item.view} f JOIN {moments} m ON {own}) now
+            FULL JOIN
+            (SELECT f.entity, f.key, m.observed_at, arg_max_null(f.hash, f.first_observed) AS hash
+             FROM {facts} f JOIN {moments} m ON {own} AND f.first_observed <= m.observed_at GROUP BY ALL) shown
+            ON now.entity = shown.entity AND now.key = shown.key AND now.observed_at = shown.observed_at
+            WHERE now.hash IS DISTINCT FROM shown.hash"""
+
+
+def _find_read_anew(home: Home, tables: Tables) -> None:
+    """The entities of which anything was read again, into ``work.affected``."""
+    home.lake.connection.execute(
+        f"""INSERT INTO work.affected
+        SELECT section, entity FROM work.incoming
+        UNION SELECT section, entity FROM work.incoming_reads WHERE entity <> '{WHOLE}' AND {READABLE}
+        UNION SELECT f.section, f.entity FROM {tables.scan("facts")} f
+              JOIN (SELECT DISTINCT section FROM work.incoming_reads WHERE entity = '{WHOLE}') w USING (section)"""
+    )
+
+
+def _take_in(home: Home, made: Stage, *, touched: bool = False) -> None:
+    """Put what was read into ``work.incoming``; with ``touched``, only of the entities in ``work.affected``."""
+    run = home.lake.connection.execute
+    where = "WHERE v.entity IN (SELECT entity FROM work.affected WHERE section = '{}')" if touched else ""
     for item in made.sections:
         name = item.section.name
         on = f"r.entity = v.entity AND r.{READABLE}" if item.coverage.value == "listed" else f"r.entity = '{WHOLE}'"
         run(
             f"""INSERT INTO work.incoming
             SELECT '{name}', v.entity, v.key, v.hash, work.fact_value(v.fields), v.effective_on, r.observed_at
-            FROM {item.view} v JOIN {made.reads} r ON r.section = '{name}' AND {on}"""
+            FROM {item.view} v JOIN {made.reads} r ON r.section = '{name}' AND {on} {where.format(name)}"""
         )
         run(f"DROP VIEW {item.view}")
     run(f"INSERT INTO work.incoming_reads SELECT * FROM {made.reads}")
 
 
-def _refold(home: Home, tables: Tables, batch: str, moved: str) -> None:
+def _refold(home: Home, tables: Tables, batch: str, seq: int, moved: str) -> None:
+    """Fold what is in ``work.affected`` anew."""
     run = home.lake.connection.execute
     facts = tables.scan("facts")
-    run(
-        f"""CREATE TABLE work.affected AS
-        SELECT section, entity FROM work.incoming
-        UNION SELECT section, entity FROM work.incoming_reads WHERE entity <> '{WHOLE}' AND {READABLE}
-        UNION SELECT f.section, f.entity FROM {facts} f
-              JOIN (SELECT DISTINCT section FROM work.incoming_reads WHERE entity = '{WHOLE}') w USING (section)"""
-    )
     # Every moment at which each affected section was read; of two reads of one moment the newer one counts.
     run(
         f"""CREATE TABLE work.cover AS
@@ -182,16 +227,18 @@ def _refold(home: Home, tables: Tables, batch: str, moved: str) -> None:
         replace=True,
     )
     sections = run("SELECT DISTINCT section FROM work.affected ORDER BY section").fetchall()
-    held.rewrite(tables, {section: _held_query(tables, section) for (section,) in sections})
+    held.add(tables, {section: _held_otherwise(tables, section) for (section,) in sections}, seq)
     tables.write("changes", ["SELECT * FROM work.final_changes"])
 
 
-def _held_query(tables: Tables, section: str) -> str:
-    """SQL of what is held of ``section`` now."""
-    return f"""(SELECT entity, key, hash FROM {held.shown(tables, section)} ANTI JOIN
-            (SELECT entity FROM work.affected WHERE section = '{section}') USING (entity)
-        UNION ALL SELECT entity, key, arg_max_null(hash, first_observed) AS hash FROM work.folded
-            WHERE section = '{section}' GROUP BY ALL HAVING arg_max_null(hash, first_observed) IS NOT NULL)"""
+def _held_otherwise(tables: Tables, section: str) -> str:
+    """SQL of what is held otherwise now of ``section``: ``entity, key, hash``, without a hash where no more."""
+    return f"""(SELECT coalesce(now.entity, was.entity) AS entity, coalesce(now.key, was.key) AS key, now.hash
+        FROM (SELECT entity, key, hash FROM {held.shown(tables, section)} SEMI JOIN
+              (SELECT entity FROM work.affected WHERE section = '{section}') USING (entity)) was
+        FULL JOIN (SELECT entity, key, arg_max_null(hash, first_observed) AS hash FROM work.folded
+                   WHERE section = '{section}' GROUP BY ALL) now
+        ON now.entity = was.entity AND now.key = was.key WHERE now.hash IS DISTINCT FROM was.hash)"""
 
 
 def _fold_runs(home: Home) -> None:
@@ -247,7 +294,7 @@ def _find_news(home: Home, tables: Tables, batch: str, moved: str) -> None:
                      row_number() OVER w AS position
               FROM {table} WINDOW w AS (PARTITION BY section, entity, key ORDER BY first_observed))"""
     first_seen = f"""SELECT entity, min(first_observed) AS at FROM (
-            SELECT entity, first_observed FROM {tables.scan("facts")} UNION ALL
+            SELECT entity, first_observed FROM {tables.scan("facts")} SEMI JOIN work.affected USING (entity) UNION ALL
             SELECT entity, first_observed FROM work.folded) GROUP BY ALL"""
     kind = (
         "CASE WHEN b.before IS NULL AND b.value IS NOT NULL THEN 'first_observation' ELSE 'correction' END"
