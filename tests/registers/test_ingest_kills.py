@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from sqlalchemy import text
 from duecare.registers.tables import COLUMNS, Tables
 from duecare.settings import load
 from duecare.store.home import Home
+from duecare.store.packs import PackWriter
 from duecare.store.upkeep import strays
 
-from .listing import SOURCE
+from .listing import SOURCE, day
 from .lives import write_snapshots
 
 Live = Callable[..., dict[str, Any]]
@@ -147,12 +149,11 @@ def untidy(home: Path) -> list[Path]:
         ]
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_kills_where_the_database_is_a_server(
     lives: Live, undisturbed: tuple[dict[str, list[Any]], float], tmp_path: Path, database_url: str
 ) -> None:
-    """The server's transaction decides what is true, as the embedded database's does."""
-    if database_url.startswith("sqlite"):
-        pytest.skip("the embedded database has the fifty kills above")
+    """The server's transaction decides what is true, as the embedded database's does in the kills above."""
     (tmp_path / "files").mkdir()
     write_snapshots(tmp_path / "files")
     expected, whole = undisturbed
@@ -167,3 +168,43 @@ def test_kills_where_the_database_is_a_server(
         assert found[name] == expected[name], name
     assert [row[:5] for row in found["batches"]] == [row[:5] for row in expected["batches"]]
     assert [row[:2] for row in found["evidence"]] == [row[:2] for row in expected["evidence"]]
+
+
+READ_A_PACK = """
+import sys
+from pathlib import Path
+from duecare.registers.adapters.national_register import NationalRegister
+from duecare.registers.ingest import ingest_pages
+from duecare.settings import load
+from duecare.store.home import Home
+with Home(load(home=Path(sys.argv[1]))) as home:
+    ingest_pages(home, NationalRegister(), Path(sys.argv[2]))
+"""
+
+
+def test_a_killed_crawl_leaves_no_process_behind(tmp_path: Path) -> None:
+    """Pages are read on all cores; the processes that read them end with the ingest that started them."""
+    pack = tmp_path / "pages.pack"
+    body = b"<html><body>" + b"<div><p>text</p></div>" * 2000 + b"</body></html>"
+    with PackWriter(pack) as writer:
+        for number in range(3000):
+            writer.add(f"{number:018d}", f"/{number}", day(0), 200, body)
+    command = [sys.executable, "-c", READ_A_PACK, str(tmp_path / "home"), str(pack)]
+    with subprocess.Popen(command) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        started: list[str] = []
+        while not started and process.poll() is None:
+            started = children.read_text().split()
+        process.kill()
+    assert started, "the pages were read before the process could be killed"
+    until = time.monotonic() + 60
+    while any(_runs(child) for child in started) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(_runs(child) for child in started)
+
+
+def _runs(process: str) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

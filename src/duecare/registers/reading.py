@@ -5,11 +5,14 @@ The rule of this module: a section that was found empty counts as read; one that
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, islice
+from multiprocessing import parent_process
+from threading import Thread
 
 import pyarrow as pa
 from duckdb import DuckDBPyConnection
@@ -183,7 +186,7 @@ def _parsed(adapter: PageAdapter, pages: Iterable[tuple[Page, str]]) -> Iterator
             yield page, digest, adapter.read(page)
         return
     chunks = _chunks(chain(first, iterator))
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(initializer=_end_with_parent) as pool:
         waiting = [(chunk, pool.submit(_read_chunk, adapter, chunk)) for chunk in islice(chunks, 8)]
         while waiting:
             chunk, future = waiting.pop(0)
@@ -192,6 +195,18 @@ def _parsed(adapter: PageAdapter, pages: Iterable[tuple[Page, str]]) -> Iterator
                 waiting.append((following, pool.submit(_read_chunk, adapter, following)))
             for (page, digest), read in zip(chunk, future.result(), strict=True):
                 yield page, digest, read
+
+
+def _end_with_parent() -> None:
+    """A reader whose ingest was killed ends too: nobody would ever ask it for anything again."""
+    parent = parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
 
 
 def _chunks(pages: Iterator[tuple[Page, str]]) -> Iterator[list[tuple[Page, str]]]:
