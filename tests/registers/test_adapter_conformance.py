@@ -15,6 +15,7 @@ from duecare.errors import BadInput
 from duecare.registers.adapter import Coverage, FileAdapter, Staged, adapters
 from duecare.registers.adapters.csv_mapping import CsvMapping
 from duecare.registers.adapters.uk_sponsors import UkSponsors
+from duecare.registers.ingest import must_be_file
 from tests.registers.samples import SAMPLES, Sample, damaged
 
 each_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda each: f"{each.source}/{each.file}")
@@ -350,3 +351,18 @@ def test_a_mapping_with_another_date_format_is_refused(connection: DuckDBPyConne
     sample = next(each for each in SAMPLES if each.source == "mapped")
     with pytest.raises(BadInput, match="Entered are no dates"):
         CsvMapping(path).stage(sample.path, connection)
+
+
+def test_another_encoding_is_named(connection: DuckDBPyConnection, tmp_path: Path) -> None:
+    """A table in GBK is told apart from a table of another source."""
+    sample = next(each for each in SAMPLES if each.source == "cn-enterprise-registration-2002-2003")
+    with pytest.raises(BadInput, match="not UTF-8") as raised:
+        sample.adapter().stage(written(tmp_path, sample, sample.text.encode("gb18030")), connection)
+    assert "iconv" in raised.value.hint
+
+
+def test_a_folder_is_not_called_a_missing_file(tmp_path: Path) -> None:
+    """Who names a folder is told to name the files in it."""
+    with pytest.raises(BadInput, match="is a folder") as raised:
+        must_be_file(tmp_path)
+    assert f"{tmp_path}/*" in raised.value.hint

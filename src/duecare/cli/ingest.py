@@ -33,15 +33,14 @@ def ingest(
     Example: duecare ingest us-sec-issuers-history 2025-02-27.csv 2025-02-28.csv
     """
     from duecare.registers.catalogue import adapter_for
-    from duecare.registers.ingest import ingest_file
+    from duecare.registers.ingest import ingest_file, must_be_file
 
     at = parse_moment(observed_at) if observed_at else None
     held = False
     with Home(load(home=home)) as opened:
         adapter = adapter_for(opened, source)
-        missing = [path for path in files if not path.is_file()]
-        if missing:
-            raise BadInput(f"There is no file {missing[0]}.", hint="Nothing was read.")
+        for path in files:
+            must_be_file(path)
         for path in files:
             with working(f"Ingesting {path.name}") as step:
                 outcome = ingest_file(opened, adapter, path, at, step)

@@ -157,7 +157,7 @@ def heard() -> Iterator[None]:
 def working(what: str) -> Iterator[Callable[[str], None]]:
     """Show what long work is doing, on standard error; call the result with each step."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=errors, transient=True) as progress:
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task(what)
         yield lambda step: progress.update(task, description=f"{what}: {step}")
 

@@ -229,6 +229,15 @@ def read_header(plain: Plain, dialect: Dialect) -> list[str]:
         start = file.read(1 << 20)
     if b"\0" in start:
         raise BadInput(f"{plain.title} is not text.", hint="A delimited text file was expected.")
+    first, _, _ = start.partition(b"\n")
+    try:
+        first.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadInput(
+            f"The first line of {plain.title} is not UTF-8.",
+            hint=f"It may be GBK or another encoding: iconv -f GBK -t UTF-8 {plain.title} makes UTF-8 of it; "
+            "a mapping of your own can name an `encoding`.",
+        ) from None
     text = start.decode("utf-8-sig", errors="replace")
     try:
         rows = csv.reader(text.splitlines(keepends=True), delimiter=dialect.delimiter, quotechar=dialect.quote)

@@ -76,10 +76,7 @@ def ingest_file(
     ``observed_at`` is when the file was received; without it the day in the file's name counts, else now. Raises
     ``BadInput`` where the file is missing, empty, cut short or of another kind; nothing is changed then.
     """
-    if not path.is_file():
-        raise BadInput(f"There is no file {path}.", hint="Give the path of a file that can be read.")
-    if path.stat().st_size == 0:
-        raise BadInput(f"{path} is empty.", hint="An empty read closes nothing; fetch the file again.")
+    must_be_file(path)
     at = utc(observed_at) if observed_at else observed_in_name(path.name) or home.clock.now()
     _not_in_future(home, at)
     if isinstance(adapter, PageAdapter):
@@ -88,6 +85,21 @@ def ingest_file(
     digest = home.snapshots.put_file(path)
     arrival = Arrival(adapter.source.name, "file", digest, path.name, at, adapter.version)
     return _apply(home, adapter, arrival, progress)
+
+
+def must_be_file(path: Path) -> None:
+    """Raises ``BadInput`` where there is nothing to read at ``path``."""
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder.", hint=f"Give the files in it: {path}/*. Nothing was read.")
+    if not path.is_file():
+        raise BadInput(f"There is no file {path}.", hint="Give the path of a file that can be read.")
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}.", hint="Nothing was read.") from None
+    if empty:
+        raise BadInput(f"{path} is empty.", hint="An empty read closes nothing; fetch the file again.")
 
 
 def ingest_pages(
