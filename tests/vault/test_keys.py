@@ -11,15 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from duecare.errors import BadInput, Erased, KeyLost
-from duecare.vault.keys import (
-    FileMasterKeys,
-    Slot,
-    Slots,
-    SlotState,
-    purpose_key,
-    unwrap_data_key,
-    wrap_data_key,
-)
+from duecare.vault.keys import FileMasterKeys, purpose_key, unwrap_data_key, wrap_data_key
+from duecare.vault.slots import Slot, Slots, SlotState
 
 
 def opened(folder: Path, *, create: bool = True) -> Slots:

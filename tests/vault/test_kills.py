@@ -16,9 +16,9 @@ from duecare.errors import Erased
 from duecare.evidence.audit import audit
 from duecare.evidence.check import all_hold
 from duecare.evidence.outbox import read_entries, sequence
-from duecare.vault.keys import SlotState
 from duecare.vault.models import ErasureState, KeyState, VaultErasure, VaultKey, VaultLookup
 from duecare.vault.records import Vault
+from duecare.vault.slots import SlotState
 
 from .lives import FRESH, WORK, phone, photo, seal_batch, work
 from .park import BASIC, furnish, opened

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
 from datetime import UTC, date, datetime, timedelta
@@ -273,3 +275,34 @@ def test_the_cut_off_is_exact(on: date, after: int, kept: Retention) -> None:
 def test_the_three_months_are_the_calendars() -> None:
     """Three months after 30 November is the end of February."""
     assert THREE_MONTHS.until(date(2019, 11, 30)) == date(2020, 2, 29)
+
+
+def test_an_export_that_was_killed_is_erased_too(tmp_path: Path) -> None:
+    """The copy was on the disk and had no name yet: what was written of it goes with the purpose."""
+    home = tmp_path / "home"
+    with opened(home, witnessed_by=[]) as vault:
+        furnish(vault)
+        subject = holder(vault)
+    child = os.fork()
+    if child == 0:
+        link = os.link
+
+        def killed(source: Path, target: Path) -> None:
+            if not target.name.endswith(exports._MANIFEST):
+                os.kill(os.getpid(), signal.SIGKILL)
+            link(source, target)
+
+        os.link = killed  # type: ignore[assignment]
+        with opened(home, witnessed_by=[]) as vault:
+            exports.export(vault, subject, "counter")
+        os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+    def found() -> list[str]:
+        number = BASIC["phone"].encode()
+        return [path.name for path in (home / "exports").iterdir() if number in path.read_bytes()]
+
+    assert len(found()) == 1
+    with opened(home, witnessed_by=[]) as vault:
+        erasure.erase(vault, subject, ["pass_contract"])
+    assert found() == []

@@ -9,7 +9,6 @@ refused.
 
 from __future__ import annotations
 
-import os
 import secrets
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from duecare.errors import BadInput, EvidenceBroken
 from duecare.evidence.merkle import HASH_SIZE
+from duecare.store import durable
 
 ED25519 = b"\x01"
 """Kind of a key that signs the text of a note plainly (C2SP signed-note, signature types)."""
@@ -299,10 +299,10 @@ def keep_pair(folder: Path, stem: str, kind: type[Private], name: Callable[[], s
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     private, public = folder / f"{stem}.key", folder / f"{stem}.pub"
     if not private.exists():
-        _place(private, kind.make(name()).text() + "\n", 0o600)
+        durable.keep(private, f"{kind.make(name()).text()}\n".encode())
     key = kind.parse(private.read_text(encoding="utf-8"))
     if not public.exists():
-        _place(public, f"{key.verifier}\n", 0o644)
+        durable.keep(public, f"{key.verifier}\n".encode(), mode=0o644)
     if kind.public_half.parse(public.read_text(encoding="utf-8")) != key.verifier:
         raise EvidenceBroken(f"{public} is not the public half of {private}.", hint="Put the right pair back.")
     return key
@@ -325,28 +325,6 @@ def read_public(path: Path, kind: type[Public], hint: str) -> Public:
         raise BadInput(
             f"The public key {path} cannot be read: {getattr(error, 'strerror', None) or error}.", hint=hint
         ) from None
-
-
-def _place(path: Path, text: str, mode: int) -> None:
-    """Write ``path`` whole or not at all; where another process was faster, its file stays."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    finally:
-        temporary.unlink()
 
 
 def parse_signature(line: str) -> Signature:

@@ -10,7 +10,6 @@ from the one before.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from duecare.errors import BadInput, Busy, EvidenceBroken
 from duecare.evidence import merkle
 from duecare.evidence.checkpoint import Checkpoint, SigningKey, VerifierKey, keep_key
 from duecare.evidence.tiles import MAX_ENTRY, TILE_HEIGHT, TILE_WIDTH, LogReader, levels, pack, tile_path, width_at
+from duecare.store import durable
 
 LOCK_SECONDS = 60.0
 """How long an append waits for another process before it gives up with ``Busy``."""
@@ -153,13 +153,7 @@ class Log(LogReader):
 
     def _replace(self, name: str, data: bytes) -> None:
         """Put ``data`` in the place of file ``name``; a reader, and a restart, find one or the other."""
-        temporary = self.folder / f"{name}.tmp"
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self.folder / name)
-        _sync(self.folder)
+        durable.replace(self.folder / name, data, alone=True)
 
     def _clear(self, size: int) -> None:
         """Remove what a killed append left beyond ``size`` entries."""
@@ -209,7 +203,7 @@ class _Durable:
             folders.update(above for above in (folder, *folder.parents) if above.is_relative_to(self._root))
         # Only after all is written, and by several threads: the journal of the disk then takes many files at once.
         with ThreadPoolExecutor(4, thread_name_prefix="log-sync") as threads:
-            list(threads.map(_sync, [*self._files, *folders]))
+            list(threads.map(durable.sync, [*self._files, *folders]))
 
 
 def _tiles_between(old: int, new: int) -> Iterator[tuple[str, int, int]]:
@@ -218,12 +212,3 @@ def _tiles_between(old: int, new: int) -> Iterator[tuple[str, int, int]]:
         first, last = (old >> (TILE_HEIGHT * level)) // TILE_WIDTH, ((new >> (TILE_HEIGHT * level)) - 1) // TILE_WIDTH
         for number in range(last, first - 1, -1):
             yield kind, level, number
-
-
-def _sync(path: Path) -> None:
-    """Wait until the file or folder ``path`` is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

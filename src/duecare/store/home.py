@@ -17,6 +17,7 @@ from sqlalchemy import text
 from duecare.clock import Clock, SystemClock
 from duecare.errors import BadInput, Busy
 from duecare.settings import Settings
+from duecare.store import durable
 from duecare.store.database import Database
 from duecare.store.lake import Lake
 from duecare.store.readers import Readers
@@ -45,9 +46,7 @@ class Home:
         """The home's own name, made on first use."""
         path = self.path / "home.id"
         if not path.exists():
-            partial = path.with_suffix(f".{uuid.uuid4().hex}")
-            partial.write_text(str(uuid.uuid4()))
-            partial.replace(path)
+            durable.keep(path, str(uuid.uuid4()).encode(), mode=0o644)  # of two processes, the first names it
         return path.read_text().strip()
 
     @cached_property

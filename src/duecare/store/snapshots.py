@@ -17,6 +17,7 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory
 import zstandard
 
 from duecare.errors import UnknownName
+from duecare.store import durable
 
 _CHUNK = 1 << 20
 _COMPRESSED = {".gz", ".zip", ".zst", ".parquet", ".bz2", ".xz", ".pack"}
@@ -104,8 +105,7 @@ class Snapshots:
             partial = Path(handle.name)
         try:
             yield partial
-            with partial.open("rb") as written:
-                os.fsync(written.fileno())
+            durable.sync(partial)
             partial.replace(folder / f"{name}{suffix}")
         finally:
             partial.unlink(missing_ok=True)

@@ -40,7 +40,6 @@ from duecare.evidence.outbox import Act, EvidenceEntry, record_all
 from duecare.store.database import Moment, in_order
 from duecare.vault.entries import parts
 from duecare.vault.fields import Context, described
-from duecare.vault.keys import Slot
 from duecare.vault.models import (
     ErasureState,
     KeyState,
@@ -55,6 +54,7 @@ from duecare.vault.models import (
     in_state,
 )
 from duecare.vault.places import Erasing
+from duecare.vault.slots import Slot
 
 if TYPE_CHECKING:
     from duecare.vault.records import Vault

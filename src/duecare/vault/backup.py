@@ -34,9 +34,10 @@ from sqlalchemy.engine import URL
 from duecare.errors import BadInput, EvidenceBroken, KeyLost, UnknownName
 from duecare.evidence.checkpoint import Checkpoint, Note
 from duecare.settings import Settings
+from duecare.store import durable
 from duecare.store.database import address
 from duecare.store.home import Home
-from duecare.vault.keys import KEY_SIZE, refuse_wide, shred, sync_folder, write_private
+from duecare.vault.keys import KEY_SIZE, refuse_wide
 
 FORMAT = "duecare-backup/1"
 LEFT_OUT = ("keys", "exports", "search")
@@ -74,7 +75,7 @@ def backup(home: Home, folder: Path) -> Backup:
     name, key = secrets.token_hex(8), secrets.token_bytes(KEY_SIZE)
     url = address(home.settings.database)
     kind = "sqlite" if home.database.embedded else "postgresql"
-    write_private(_key_path(home.path, name), f"duecare-backup-key/1 {name} {key.hex()}\n".encode())
+    durable.keep(_key_path(home.path, name), f"duecare-backup-key/1 {name} {key.hex()}\n".encode())
     made_at = home.clock.now()
     # While it reads, nothing removes the files that the database it has copied names.
     with home.readers.reading(), (folder / _SEALED).open("wb") as raw:
@@ -91,7 +92,7 @@ def backup(home: Home, folder: Path) -> Backup:
     manifest = {"format": FORMAT, "id": name, "home": home.id, "made_at": made_at.isoformat(), "database": kind}
     text = json.dumps({**manifest, "left_out": list(LEFT_OUT)}, indent=2) + "\n"
     (folder / _MANIFEST).write_text(text, encoding="utf-8")
-    sync_folder(folder)
+    durable.sync(folder)
     return Backup(name, home.id, folder, made_at, (folder / _SEALED).stat().st_size)
 
 
@@ -135,7 +136,7 @@ def end_backup(home: Path, name: str) -> None:
     """Destroy the key of a backup: all its copies are noise from now on. Raises ``UnknownName``."""
     if name not in backups(home):
         raise UnknownName("backup", name, backups(home))
-    shred(_key_path(home, name))
+    durable.shred(_key_path(home, name))
 
 
 def _key_path(home: Path, name: str) -> Path:
@@ -210,7 +211,7 @@ def _files(home: Path, url: URL) -> Iterator[tuple[Path, str]]:
 def _dumped(home: Path, url: URL, kind: str) -> Iterator[Path]:
     """A copy of the database as one file, consistent while others write; written over when the block ends."""
     path = home / f".dump-{secrets.token_hex(4)}"
-    write_private(path, b"")
+    durable.keep(path, b"")
     try:
         if kind == "sqlite":
             source, target = sqlite3.connect(str(url.database)), sqlite3.connect(path)
@@ -222,7 +223,7 @@ def _dumped(home: Path, url: URL, kind: str) -> Iterator[Path]:
             _run("pg_dump", ["--format=custom", "--no-owner", f"--file={path}"], url)
         yield path
     finally:
-        shred(path)
+        durable.shred(path)
 
 
 def _place(staged: Path, home: Path, url: URL) -> None:
@@ -243,7 +244,7 @@ def _place(staged: Path, home: Path, url: URL) -> None:
         _refuse_tables(url)
         options = ["--no-owner", "--exit-on-error", "--single-transaction"]
         _run("pg_restore", [*options, f"--dbname={_libpq(url)}", str(staged / _DATABASE)], url)
-    sync_folder(home)
+    durable.sync(home)
 
 
 def _size(log: Path) -> int:

@@ -6,13 +6,11 @@ where every other value is.
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from duecare.errors import EvidenceBroken
-from duecare.vault.keys import sync_folder
+from duecare.store import durable
 
 _SUFFIX = ".sealed"
 
@@ -31,15 +29,10 @@ class Blobs:
             if not path.parent.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 folders.update((self.root, self.root.parent))
-            partial = path.with_name(f".partial-{secrets.token_hex(8)}")
-            with partial.open("wb") as file:
-                file.write(ciphertext)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.rename(path)
+            durable.put(path, ciphertext)
             folders.add(path.parent)
         for folder in folders:
-            sync_folder(folder)
+            durable.sync(folder)
 
     def get(self, value: str) -> bytes:
         """The ciphertext of a value. Raises ``EvidenceBroken`` where the file is gone."""
@@ -65,9 +58,16 @@ class Blobs:
         return removed
 
     def values(self) -> Iterator[tuple[str, float]]:
-        """The id of the value of every file, and when it was written (seconds); partial files under their own names."""
-        for path in self.root.glob("*/*"):
+        """The id of the value of every file, and when it was written (seconds)."""
+        for path in self.root.glob(f"*/[!.]*{_SUFFIX}"):
             yield path.name.removesuffix(_SUFFIX), path.stat().st_mtime
+
+    def drop_partials(self, before: float) -> int:
+        """Remove what killed writers left and was written ``before`` (seconds); returns how many."""
+        left = [path for path in self.root.glob("*/.*") if path.stat().st_mtime < before]
+        for path in left:
+            path.unlink(missing_ok=True)
+        return len(left)
 
     def path(self, value: str) -> Path:
         """Where the ciphertext of a value stands."""

@@ -28,9 +28,10 @@ from duecare.vault.decisions import situation_of
 from duecare.vault.entries import about, committed, digest, not_granted, one_line, parts, reasons
 from duecare.vault.fields import Context
 from duecare.vault.index import look_up
-from duecare.vault.keys import Slot, purpose_key, unwrap_data_key, wrap_data_key
+from duecare.vault.keys import purpose_key, unwrap_data_key, wrap_data_key
 from duecare.vault.models import KeyState, ValueState, VaultKey, VaultLookup, VaultValue, VaultWrap, in_state
 from duecare.vault.openings import missing
+from duecare.vault.slots import Slot
 from duecare.vault.succession import follow
 
 if TYPE_CHECKING:

@@ -252,7 +252,7 @@ def sweep(vault: Vault) -> int:
     old = [value for value, at in vault.blobs.values() if at < before]
     with vault.database.session() as session:
         known = {each for part in parts(old) for each in session.scalars(_NAMED.where(VaultValue.id.in_(part)))}
-    return vault.blobs.remove(each for each in old if each not in known)
+    return vault.blobs.remove(each for each in old if each not in known) + vault.blobs.drop_partials(before)
 
 
 def certificate(vault: Vault, erasure: str) -> bytes:

@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 from duecare.clock import utc
 from duecare.consent.subjects import subject as known_subject
 from duecare.errors import NotGranted
-from duecare.vault.keys import shred, sync_folder, write_private
+from duecare.store import durable
 from duecare.vault.models import KeyState, VaultKey, VaultWrap, in_state
 from duecare.vault.openings import open_many
 from duecare.vault.places import Erasing
@@ -85,8 +85,8 @@ def export(vault: Vault, subject: str, actor: str, *, days: int = KEPT_DAYS) -> 
     manifest = Manifest(name, subject, tuple(data), at, expires, sha256(written).hexdigest())
     folder.mkdir(mode=0o700, exist_ok=True)
     # The manifest first: a file that a kill leaves without its manifest would be found by no erasure.
-    write_private(folder / f"{name}{_MANIFEST}", json.dumps(manifest.as_json()).encode())
-    write_private(folder / name, written)
+    durable.keep(folder / f"{name}{_MANIFEST}", json.dumps(manifest.as_json()).encode())
+    durable.keep(folder / name, written)
     return folder / name
 
 
@@ -138,9 +138,10 @@ def _manifests(folder: Path) -> Iterator[Manifest]:
 
 
 def _remove(folder: Path, manifest: Manifest) -> None:
-    shred(folder / manifest.file)
+    for left in (folder / manifest.file, *durable.partials(folder / manifest.file)):
+        durable.shred(left)
     (folder / f"{manifest.file}{_MANIFEST}").unlink(missing_ok=True)
-    sync_folder(folder)
+    durable.sync(folder)
 
 
 def _plain(value: str | bytes) -> str:

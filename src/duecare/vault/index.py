@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session
 
 from duecare.clock import utc
 from duecare.store.database import alone
-from duecare.vault.keys import Slot, Slots
 from duecare.vault.models import KeyState, VaultIndexKey, in_state
+from duecare.vault.slots import Slot, Slots
 
 
 class Index:

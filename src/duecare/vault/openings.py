@@ -26,7 +26,7 @@ from duecare.vault.decisions import situation_of, standing
 from duecare.vault.entries import about, committed, not_granted, one_line, parts, reasons
 from duecare.vault.fields import Context
 from duecare.vault.index import look_up
-from duecare.vault.keys import Slot, purpose_key, unwrap_data_key
+from duecare.vault.keys import purpose_key, unwrap_data_key
 from duecare.vault.models import (
     KeyState,
     OpeningSubject,
@@ -39,6 +39,7 @@ from duecare.vault.models import (
     VaultWrap,
     in_state,
 )
+from duecare.vault.slots import Slot
 from duecare.vault.succession import follow
 
 if TYPE_CHECKING:

@@ -26,11 +26,12 @@ from duecare.vault.exports import Exports
 from duecare.vault.held import Held as Held
 from duecare.vault.held import held
 from duecare.vault.index import Index
-from duecare.vault.keys import FileMasterKeys, MasterKeys, Slots
+from duecare.vault.keys import FileMasterKeys, MasterKeys
 from duecare.vault.models import VaultKey
 from duecare.vault.openings import Opened as Opened
 from duecare.vault.openings import Opening as Opening
 from duecare.vault.places import Place, registered
+from duecare.vault.slots import Slots
 
 Value = str | bytes
 

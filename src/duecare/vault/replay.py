@@ -33,7 +33,6 @@ from duecare.evidence.outbox import EvidenceEntry, LoggedEntry, adopt, read_entr
 from duecare.store.database import alone
 from duecare.vault import acts, erasure, rotation
 from duecare.vault.entries import committed, parts
-from duecare.vault.keys import Slot, SlotState
 from duecare.vault.models import (
     KeyState,
     LegalHold,
@@ -44,6 +43,7 @@ from duecare.vault.models import (
     VaultMark,
     in_state,
 )
+from duecare.vault.slots import Slot, SlotState
 
 if TYPE_CHECKING:
     from duecare.vault.records import Vault

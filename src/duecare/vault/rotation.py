@@ -20,9 +20,9 @@ from duecare.evidence.outbox import record
 from duecare.store.database import alone
 from duecare.vault.acts import mark_done
 from duecare.vault.index import look_up
-from duecare.vault.keys import Slot, SlotState
 from duecare.vault.models import KeyState, VaultIndexKey, VaultKey, VaultLookup, VaultValue, VaultWrap, in_state
 from duecare.vault.openings import unseal
+from duecare.vault.slots import Slot, SlotState
 
 if TYPE_CHECKING:
     from duecare.vault.records import Vault

@@ -27,6 +27,7 @@ from filelock import FileLock
 from duecare.clock import BEIJING, Clock, SystemClock
 from duecare.errors import BadInput, DuecareError, EvidenceBroken, Transient
 from duecare.evidence.checkpoint import SigningKey, VerifierKey, keep_pair
+from duecare.store import durable
 from duecare.systems.passes import lists, signatures, wire
 from duecare.systems.passes.cards import card_number, digest, entry_code, id_card_number
 from duecare.systems.passes.matching import kind_of
@@ -109,7 +110,7 @@ class Gate:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         keep_pair(folder, "gate", SigningKey, lambda: name)
         said = {"name": name, "centre": centre, "key": key.strip()}
-        _replace(folder / "gate.json", json.dumps(said, indent=2).encode())
+        durable.replace(folder / "gate.json", json.dumps(said, indent=2).encode())
         return cls(folder, clock)
 
     @property
@@ -221,7 +222,7 @@ class Gate:
                 raise CentreUnreachable("The centre took none of the records that it was handed.")
             left = [record for record in self.journal() if record.key not in done]
             text = "".join(json.dumps(record.as_json()) + "\n" for record in left)
-            _replace(self.folder / "journal.jsonl", text.encode())
+            durable.replace(self.folder / "journal.jsonl", text.encode())
             taken, conflicts = taken + len(done), conflicts + len(answer["conflicts"])
         return taken, conflicts
 
@@ -235,8 +236,8 @@ class Gate:
             fetched = self._ask("GET", f"{wire.LIST}/{head.sha256}", b"", secrets.token_hex(16))
             lists.read_body(fetched, head)
             # Body first: a head is only ever beside a body that it does not name for a moment, and is then no list.
-            _replace(body, fetched)
-        _replace(self.folder / "list.head", data)
+            durable.replace(body, fetched)
+        durable.replace(self.folder / "list.head", data)
         return head
 
     def _post(self, path: str, body: bytes, key: str) -> bytes:
@@ -302,18 +303,3 @@ def _detail(content: bytes) -> str:
         return str(said.get("detail") or said.get("title") or "")[:300]
     except (ValueError, AttributeError):
         return ""
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write ``path`` whole or not at all, durably."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
