@@ -127,7 +127,7 @@ def search(
     elif not hits:
         say(f"No company has {plain(text)!r} in its name or code.")
     else:
-        rows = table("code", "name", "source")
+        rows = table("code", "name", "source", text=("name",))
         for hit in hits:
             rows.add_row(
                 plain(hit.entity), plain(hit.name) + (" (曾用名 former)" if hit.former else ""), plain(hit.source)

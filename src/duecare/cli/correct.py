@@ -83,7 +83,16 @@ def _list(home: Home, as_json: bool) -> None:
         return
     language = home.settings.language
     rows = table(
-        "notice", "company", "section", "statement", "since", "state", "the source says", "reason", "what is to be done"
+        "notice",
+        "company",
+        "section",
+        "statement",
+        "since",
+        "state",
+        "the source says",
+        "reason",
+        "what is to be done",
+        text=("statement", "the source says", "reason", "what is to be done"),
     )
     for item in found:
         rows.add_row(

@@ -58,7 +58,7 @@ def _list_failed(home: Home, as_json: bool) -> None:
     if not found:
         say("Nothing was given up.")
         return
-    rows = table("delivery", "member", "channel", "what", "attempts", "first tried", "why")
+    rows = table("delivery", "member", "channel", "what", "attempts", "first tried", "why", text=("what", "why"))
     for one in found:
         rows.add_row(
             str(one.delivery_id),

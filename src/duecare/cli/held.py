@@ -72,7 +72,7 @@ def _print(found: list[Held], openings: list[Opening], *, zh: bool) -> None:
     console.print(rows)
     if openings:
         say()
-        shown = table(*_OPENINGS[language])
+        shown = table(*_OPENINGS[language], text=("信息", "缘由", "what", "why"))
         for one in openings:
             others = str(one.subjects - 1) if one.subjects > 1 else ""
             fields = ("、" if zh else ", ").join(one.fields)

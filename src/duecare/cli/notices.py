@@ -30,7 +30,7 @@ def listing(home: HomeOption = None, as_json: JsonOption = False) -> None:
         if as_json:
             print_json([_heading(each) for each in found])
             return
-        rows = table("notice", "version", "title", "published", "sha256")
+        rows = table("notice", "version", "title", "published", "sha256", text=("title",))
         for each in found:
             title = each.notice.zh if opened.settings.language == "zh" else each.notice.en
             rows.add_row(each.name, str(each.number), plain(title), moment(each.published_at), each.digest[:16])

@@ -15,8 +15,9 @@ from typing import Annotated, Any, NoReturn, TextIO, cast
 
 import typer
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -24,6 +25,8 @@ from duecare.clock import BEIJING
 from duecare.errors import DuecareError, Forbidden
 
 _FIRST_ROWS = 200
+_LEAST_TEXT = 12
+_ENDLESS = 1_000_000
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -49,11 +52,25 @@ def say(text: str = "") -> None:
     console.print(text)
 
 
-def table(*columns: str) -> Table:
-    """A plain table: hairlines, no box."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
+class _Ledger(Table):
+    """A table that folds its free text alone, and nothing where the output is no terminal."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        free = options.update(max_width=_ENDLESS)
+        needs = Measurement.get(console, free, self)
+        width = max(options.max_width, needs.minimum) if console.is_terminal else max(1, needs.maximum)
+        yield from super().__rich_console__(console, options.update(max_width=width))
+
+
+def table(*columns: str, text: Sequence[str] = ()) -> Table:
+    """A plain table: hairlines, no box. ``text`` names the columns of free text, which may be folded at a terminal;
+    the others (codes, dates, names) stand on one line however narrow it is."""
+    made = _Ledger(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        made.add_column(column, overflow="fold")
+        if column in text:
+            made.add_column(column, overflow="fold", min_width=min(_LEAST_TEXT, 4 + cell_len(column)))
+        else:
+            made.add_column(column, no_wrap=True, overflow="ignore")
     return made
 
 

@@ -61,7 +61,9 @@ def check(
 
 
 def _say(engine: Engine, found: dict[str, Pair], idle: list[str], *, zh: bool) -> None:
-    shown = table("允许/禁止" if zh else "effect", "id", "裁判要旨" if zh else "what it says")
+    shown = table(
+        "允许/禁止" if zh else "effect", "id", "裁判要旨" if zh else "what it says", text=("裁判要旨", "what it says")
+    )
     for policy in engine.policies:
         reason, allows = policy.reason, policy.reason.effect == "permit"
         word = ("允许" if allows else "禁止") if zh else reason.effect

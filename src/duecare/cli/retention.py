@@ -143,7 +143,7 @@ def _print(found: list[Due], holds: list[Hold], at: datetime, *, zh: bool) -> No
     if not found:
         say(f"{moment(at)} 没有到期应删除的信息。" if zh else f"Nothing is due at {moment(at)}.")
     else:
-        rows = table(*_DUE["zh" if zh else "en"])
+        rows = table(*_DUE["zh" if zh else "en"], text=("缘由", "why"))
         for each in found:
             why = REASONS[each.reason][0 if zh else 1]
             event = f"{plain(each.event)} {each.on}" if each.on else ""

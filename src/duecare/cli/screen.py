@@ -104,7 +104,7 @@ def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
     if not found:
         say("Nothing is held.")
         return
-    rows = table("hold", "source", "what", "observed", "expected", "likelihood", "since")
+    rows = table("hold", "source", "what", "observed", "expected", "likelihood", "since", text=("what",))
     for item in found:
         if item["what"] == "hold":
             rows.add_row(
@@ -146,7 +146,7 @@ def show(hold: Annotated[int, typer.Argument(help="The hold's number.")], home: 
         say(f"  {plain(reason[language])} [dim]{plain(reason['id'])}[/]")
     if not found["states"]:
         say("None of these can be told, whatever is decided: the rules never allow it.")
-    rows = table("change", "company", "key", "before", "after", "register's date")
+    rows = table("change", "company", "key", "before", "after", "register's date", text=("key", "before", "after"))
     for item in found["samples"]:
         rows.add_row(
             item["id"][:8],

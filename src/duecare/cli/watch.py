@@ -86,7 +86,17 @@ def list_(
     if not found:
         say("Nothing is watched. To begin: [bold]duecare watch add MEMBER CODE[/].")
         return
-    rows = table("member", "company", "source", "categories", "channels", "told", "since", "until")
+    rows = table(
+        "member",
+        "company",
+        "source",
+        "categories",
+        "channels",
+        "told",
+        "since",
+        "until",
+        text=("categories", "channels"),
+    )
     for one in found:
         rows.add_row(
             plain(one.member),
@@ -170,7 +180,7 @@ def members(
     if not found:
         say("There are no members. To add one: [bold]duecare watch members add NAME --mail ADDRESS[/].")
         return
-    rows = table("member", "language", "digest at", "reached by")
+    rows = table("member", "language", "digest at", "reached by", text=("reached by",))
     for member, reached in found:
         ways = ", ".join(f"{one.channel} {shown.get(one.id, '')}".strip() for one in reached)
         rows.add_row(plain(member.name), member.language, f"{member.digest_hour:02}:00 {member.zone}", plain(ways))

@@ -116,12 +116,13 @@ def _erase(park: Park, subject: str, ends_pass: bool, how: str, screen: str) -> 
 
 
 def _kept(done: Outcome) -> dict[str, Any]:
-    return {"erasures": [each.id for each in done.erasures], "held": list(done.held)}
+    return {"erasures": [each.id for each in done.erasures], "held": list(done.held), "pending": done.pending}
 
 
 def _again(park: Park) -> Callable[[Mapping[str, Any]], Outcome]:
     def again(kept: Mapping[str, Any]) -> Outcome:
-        return Outcome(tuple(erasure.get(park.vault, each) for each in kept["erasures"]), tuple(kept["held"]))
+        found = tuple(erasure.get(park.vault, each) for each in kept["erasures"])
+        return Outcome(found, tuple(kept["held"]), kept["pending"])
 
     return again
 
