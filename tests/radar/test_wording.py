@@ -93,6 +93,35 @@ def test_only_the_fields_that_differ_are_told_of_a_change() -> None:
     assert row(share, ZH, LEXICON).content == ("股东名称 某甲", "认缴出资额：80 万元 → 90 万元")
 
 
+@pytest.mark.parametrize(
+    ("was", "now", "kind", "zh", "en"),
+    [
+        ("2002-05-30", "2019-05-04", "event", "2019-05-04（核准日期）", "2019-05-04 (approved by the register)"),
+        ("2019-05-04", "2019-05-04", "event", "日期不详（来源未给出这次变更的日期）", "no date of this change"),
+        ("2019-05-04", "2002-05-30", "event", "日期不详（来源未给出这次变更的日期）", "no date of this change"),
+        ("2002-05-30", "2099-01-01", "event", "日期不详（来源未给出这次变更的日期）", "no date of this change"),
+        ("2002-05-30", "", "event", "日期不详（来源未给出这次变更的日期）", "no date of this change"),
+        ("2002-05-30", "2019-05-04", "correction", "日期不详（来源未给出这次变更的日期）", "no date of this change"),
+    ],
+)
+def test_the_day_of_approval_dates_the_change_that_moved_it(was: str, now: str, kind: str, zh: str, en: str) -> None:
+    """核准日期 is the register's date of the change that moved it, and is said to be that; else it dates nothing."""
+    alert = made(
+        kind=kind,
+        effective_on=None,
+        before={"address": "旧街", "approved_on": was},
+        after={"address": "新街", "approved_on": now},
+    )
+    assert row(alert, ZH, LEXICON).dated == zh
+    assert en in row(alert, EN, LEXICON).dated
+    dated = zh.startswith("2019")
+    assert letter(alert, ZH, LEXICON).data["data"]["effective_on"] == (now if dated else None)
+    other = made(
+        section="licences", key="1", effective_on=None, before={"approved_on": was}, after={"approved_on": now}
+    )
+    assert row(other, ZH, LEXICON).dated.startswith("日期不详")
+
+
 def test_a_file_that_names_a_day_gives_no_hour() -> None:
     """Midnight UTC stands for a day; it is not shown as eight in the morning."""
     one = made(not_before=datetime(2025, 2, 27, tzinfo=UTC), not_after=datetime(2025, 2, 28, tzinfo=UTC))

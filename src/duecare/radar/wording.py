@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cache, lru_cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from duecare.clock import BEIJING
 from duecare.radar.channels.channel import Letter
 from duecare.radar.models import Alert
 from duecare.radar.reader import Lexicon, Reader
@@ -45,6 +47,9 @@ SHORT = 500
 """Characters that an SMS may have, in parts: what the gateways take at most."""
 
 _UNDATED = ("日期不详（来源未给出日期）", "not known (the source gives no date)")
+_CHANGE_UNDATED = ("日期不详（来源未给出这次变更的日期）", "not known (the source gives no date of this change)")
+_APPROVED = "approved_on"
+"""核准日期: the day on which the register approved the last change of ``basic``, and so of a change that moved it."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def row(alert: Alert, reader: Reader, lexicon: Lexicon, told: Told | None = None
         retraction=retraction,
         risk=reader.say(*RISK_WORDS[RiskLevel(alert.risk)]),
         category=reader.say(*CATEGORY_WORDS[Category(alert.category)]),
-        dated=f"{alert.effective_on:%Y-%m-%d}" if alert.effective_on else reader.say(*_UNDATED),
+        dated=_dated(alert, before, after, reader),
         window=_window(alert, reader),
         content=content,
         source=lexicon.source(alert.source, reader),
@@ -161,7 +166,10 @@ def letter(alert: Alert, reader: Reader, lexicon: Lexicon, told: Told | None = N
 
 
 def as_json(alert: Alert, one: Row) -> dict[str, Any]:
-    """An alert for programs. ``effective_on`` null: the register gives no date. Times are ISO 8601 in UTC."""
+    """An alert for programs. ``effective_on``: the register's date, or that of its approval; null: it gives none. Times
+    are ISO 8601 in UTC."""
+    before, after = _value(alert.before), _value(alert.after)
+    on = alert.effective_on or _approved(alert, before, after)
     return {
         "id": alert.id,
         "change": alert.change_id,
@@ -173,9 +181,9 @@ def as_json(alert: Alert, one: Row) -> dict[str, Any]:
         "kind": "retraction" if one.retraction else alert.kind,
         "category": alert.category,
         "risk": alert.risk,
-        "before": _value(alert.before),
-        "after": _value(alert.after),
-        "effective_on": alert.effective_on.isoformat() if alert.effective_on else None,
+        "before": before,
+        "after": after,
+        "effective_on": on.isoformat() if on else None,
         "not_before": alert.not_before.isoformat() if alert.not_before else None,
         "not_after": alert.not_after.isoformat(),
         "source": alert.source,
@@ -276,6 +284,29 @@ def _kind(alert: Alert, before: Mapping[str, Any] | None) -> str:
     if alert.kind in ("lapse", "correction"):
         return alert.kind
     return "added" if before is None else "changed"
+
+
+def _dated(alert: Alert, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, reader: Reader) -> str:
+    """The register's date in words: its own of the fact, or of the approval, and then it is said to be that."""
+    if alert.effective_on:
+        return f"{alert.effective_on:%Y-%m-%d}"
+    approved = _approved(alert, before, after)
+    if approved:
+        return f"{approved:%Y-%m-%d}" + reader.say("（核准日期）", " (approved by the register)")
+    changed = before is not None and after is not None
+    return reader.say(*(_CHANGE_UNDATED if changed else _UNDATED))
+
+
+def _approved(alert: Alert, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> date | None:
+    """The day on which the register approved this change of ``basic``: 核准日期, where the change moved it forward and
+    not beyond the read that showed it. One that stands still is of an earlier change, and dates nothing here."""
+    if alert.section != "basic" or alert.kind != "event" or before is None or after is None:
+        return None
+    try:
+        was, now = (date.fromisoformat(str(value.get(_APPROVED))) for value in (before, after))
+    except ValueError:
+        return None
+    return now if was < now <= alert.not_after.astimezone(BEIJING).date() else None
 
 
 def _window(alert: Alert, reader: Reader) -> str:
