@@ -84,6 +84,45 @@ def test_a_company_for_a_person(lists: tuple[Path, Path], tmp_path: Path) -> Non
     assert not {"离任", "注销", "退出"} & set(gone.split())
 
 
+def test_a_hit_has_most_of_what_was_asked_for(tmp_path: Path) -> None:
+    """A long text finds the names that share most of it, and not those that have its one pair once."""
+    home, path = tmp_path / "home", tmp_path / "2025-02-27.csv"
+    names = ["Foxx Inc", "Exxon Mobil Corp", "Corp Exxon Mobil", "Maxxam", "xxxxxxxx Ltd"]
+    path.write_text(
+        "CIK,Ticker,Name,Exchange\n" + "".join(f"{at:010},T{at},{name},NYSE\n" for at, name in enumerate(names))
+    )
+    assert run("ingest", "us-sec-issuers-history", path, home=home).returncode == 0
+
+    def found(text: str) -> list[str]:
+        return [hit["name"] for hit in json.loads(run("search", text, "--json", home=home).stdout)]
+
+    assert found("xxxxxxxx") == ["xxxxxxxx Ltd"]
+    assert found("x" * 300) == []
+    assert found("exxon mobil corp") == ["Exxon Mobil Corp"]
+    assert found("mobil mobil mobil mobil") == []
+    assert sorted(found("xx")) == sorted(names)
+
+
+def test_a_watch_of_what_is_not_known_says_so(lists: tuple[Path, Path], tmp_path: Path) -> None:
+    """It is added, since the company may come; and whoever gave a name for a code hears the code."""
+    home = tmp_path / "home"
+    run("ingest", "us-sec-issuers-history", *lists, home=home)
+    controller = ("name", "code", "address", "contact")
+    (home / "settings.toml").write_text("".join(f"controller_{part} = 'the {part}'\n" for part in controller))
+    assert run("watch", "members", "add", "alice", home=home).returncode == 0
+    said = [run("watch", "add", "alice", code, home=home) for code in ("0000000001", "Alfa", "NOSUCHCODE")]
+    assert [one.returncode for one in said] == [0, 0, 0]
+    known, named, unknown = (one.stdout for one in said)
+    assert "Nothing is known" not in known
+    assert "Nothing is known of Alfa yet" in named
+    assert "Did you mean 0000000001 (Alfa Inc)?" in named
+    assert "Nothing is known of NOSUCHCODE yet" in unknown
+    assert "Did you mean" not in unknown
+    made = json.loads(run("watch", "add", "alice", "Beta", "--json", home=home).stdout)
+    assert (made["known"], made["near"]) == (False, [{"entity": "0000000002", "name": "Beta Inc"}])
+    assert len(json.loads(run("watch", "list", "--json", home=home).stdout)) == 4
+
+
 @pytest.mark.parametrize("form", [["--limit", "0"], ["--json"]], ids=" ".join)
 def test_a_reader_who_has_had_enough_is_no_failure(form: list[str], tmp_path: Path) -> None:
     """``duecare changes | head -1`` gets its line and ends with 0, with nothing on standard error."""
@@ -147,6 +186,7 @@ def test_a_stored_page_comes_out_as_it_came_in(lists: tuple[Path, Path], tmp_pat
         (["company", "no-such-code"], "duecare search"),
         (["company", "1", "--as-of", "soon"], "2019-05-05"),
         (["search", " "], "name"),
+        (["search", "x" * 301], "at most 300"),
         (["reread", "us-sec-issuers-history"], "Nothing"),
         (["crawl", "us-sec-issuers-history", "--site", "http://127.0.0.1:9", "1"], "files"),
         (["crawl", "cn-national-register", "--site", "http://127.0.0.1:9", "1", "--rate", "0"], "above zero"),

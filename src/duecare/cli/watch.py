@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from duecare.cli.output import HomeOption, JsonOption, console, moment, plain, p
 from duecare.errors import BadInput
 from duecare.settings import load
 from duecare.store.home import Home
+
+if TYPE_CHECKING:
+    from duecare.registers.search import Hit
 
 watch = typer.Typer(help="Watch companies: members, their addresses, what they watch.", no_args_is_help=True)
 people = typer.Typer()
@@ -58,11 +61,29 @@ def add(
                 channels=channel or (),
                 realtime=realtime,
             )
-            made = row.id
+            made, entity = row.id, row.entity
+        here, near = _met(opened, entity, source)
     if as_json:
-        print_json({"id": made, "member": member, "entity": entity})
-    else:
-        say(f"{plain(member)} watches [bold]{plain(entity)}[/]{' in real time' if realtime else ''}.")
+        suggested = [{"entity": hit.entity, "name": hit.name} for hit in near]
+        print_json({"id": made, "member": member, "entity": entity, "known": here, "near": suggested})
+        return
+    say(f"{plain(member)} watches [bold]{plain(entity)}[/]{' in real time' if realtime else ''}.")
+    if not here:
+        where = f" in {plain(source)}" if source else ""
+        say(f"[yellow]! Nothing is known of {plain(entity)} yet{where}[/]; the watch waits for it to come.")
+    if near:
+        meant = " or ".join(f"{plain(hit.entity)} ({plain(hit.name)})" for hit in near)
+        say(f"  A company is watched by its code. Did you mean {meant}?")
+
+
+def _met(home: Home, entity: str, source: str | None) -> tuple[bool, list[Hit]]:
+    """Whether anything is held of ``entity``, and if not, the companies that have the word in their name."""
+    from duecare.registers.company import known
+    from duecare.registers.search import search
+
+    if known(home, entity, source):
+        return True, []
+    return False, [hit for hit in search(home, entity, 3) if hit.entity != entity]
 
 
 @watch.command("list")

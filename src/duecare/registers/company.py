@@ -106,6 +106,17 @@ def company(home: Home, entity: str, *, as_of: date | None = None, known_at: dat
     }
 
 
+def known(home: Home, entity: str, source: str | None = None) -> bool:
+    """Whether anything was ever held of ``entity``, in ``source`` or in any."""
+    with home.database.session() as session:
+        tables = [Tables(home, name, session) for name in known_sources(session) if source in (None, name)]
+    cursor = home.lake.connection.cursor()
+    return any(
+        cursor.execute(f"SELECT 1 FROM {table.scan('facts')} WHERE entity = ? LIMIT 1", [entity]).fetchone()
+        for table in tables
+    )
+
+
 def names(home: Home, source: str, entities: Iterable[str]) -> dict[str, str]:
     """The present name of each of ``entities`` in ``source``; those without one are left out."""
     import pyarrow as pa

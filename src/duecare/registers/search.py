@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,14 @@ import tantivy
 from duecare.errors import BadInput
 from duecare.registers.tables import Tables, known_sources
 from duecare.store.home import Home
+
+LONGEST = 300
+"""Characters that a text to search for may have."""
+
+_SHORT = 6
+"""Up to so many grams (three characters), a name must have the text as it stands."""
+_MOST = 0.8
+"""The share of a longer text's grams that a name must have, each as often as it is asked for."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +44,17 @@ class Hit:
 
 
 def search(home: Home, text: str, limit: int = 20) -> list[Hit]:
-    """The companies whose present or former name, or code, has ``text`` in it. Raises ``BadInput`` on an empty text."""
+    """The companies whose code is ``text``, or whose present or former name has it in it, or, of a longer text, the
+    same characters and pairs, most of them as often. Raises ``BadInput`` on an empty text and one longer than any name.
+    """
     text = text.strip()
     if not text:
         raise BadInput("There is nothing to search for.", hint="Give a name, a part of one, or a code.")
+    if len(text) > LONGEST:
+        raise BadInput(
+            f"The text has {len(text):,} characters, more than any name.",
+            hint=f"Give at most {LONGEST} of them: a name, a part of one, or a code.",
+        )
     with home.readers.reading():
         index = _current(home)
     if index is None:
@@ -46,7 +62,8 @@ def search(home: Home, text: str, limit: int = 20) -> list[Hit]:
     searcher = index.searcher()
     schema = index.schema
     grams = _grams(text)
-    terms = [(tantivy.Occur.Must, tantivy.Query.term_query(schema, "grams", gram)) for gram in dict.fromkeys(grams)]
+    wanted = Counter(grams)
+    terms = [(tantivy.Occur.Must, tantivy.Query.term_query(schema, "grams", gram)) for gram in wanted]
     by_name = tantivy.Query.boolean_query(terms)
     by_code = tantivy.Query.boost_query(tantivy.Query.term_query(schema, "entity", text.upper()), 100.0)
     query = tantivy.Query.boolean_query([(tantivy.Occur.Should, by_name), (tantivy.Occur.Should, by_code)])
@@ -55,8 +72,10 @@ def search(home: Home, text: str, limit: int = 20) -> list[Hit]:
     for _, address in searcher.search(query, limit * 5).hits:
         stored = searcher.doc(address)
         hit = Hit(stored["id"][0], stored["name"][0], stored["source"][0], stored["former"][0] == "1")
-        # A hit on the grams alone may have them in another order.
-        found = text.casefold() in hit.name.casefold() or text.upper() == hit.entity.upper() or len(grams) > 6
+        # A hit on the grams alone may have them in another order, or only once where they are asked for often.
+        found = text.casefold() in hit.name.casefold() or text.upper() == hit.entity.upper()
+        if not found and len(grams) > _SHORT:
+            found = (wanted & Counter(_grams(hit.name))).total() >= _MOST * len(grams)
         if found and (hit.entity, hit.source) not in seen:
             seen.add((hit.entity, hit.source))
             hits.append(hit)
