@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-NAMES = ("changes", "radar", "log", "matching", "consent", "vault", "digests")
+NAMES = ("changes", "radar", "digests", "log", "matching", "consent", "vault", "gates")
 
 
 def main() -> None:

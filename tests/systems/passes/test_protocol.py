@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from duecare.systems.passes.cards import digest, entry_code
 from duecare.systems.passes.lists import read_body, read_head
 from duecare.systems.passes.park import Park
 from duecare.systems.passes.sales import Sold
+from duecare.systems.passes.server import _bound
 from duecare.systems.passes.wire import Question
 
 from .independent_gate import IndependentGate
@@ -123,3 +125,12 @@ def _public(gate: IndependentGate) -> str:
     from base64 import b64encode
 
     return b64encode(b"\x01" + gate.public.public_bytes_raw()).decode()
+
+
+def test_answers_are_not_held_back() -> None:
+    """A connection to the centre sends at once what it has to send: 40 ms less for whoever stands at a gate."""
+    with _bound("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()) as gate:
+        asked, _ = listening.accept()
+        with asked:
+            assert gate.getpeername() == asked.getsockname()
+            assert asked.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

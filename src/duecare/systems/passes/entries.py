@@ -46,10 +46,12 @@ class AnotherQuestion(BadInput):
 
 @dataclass(frozen=True)
 class _Case:
-    """What is known before anything is opened. ``told``: the answer is settled; else the compared value decides."""
+    """What is known before anything is opened. ``told``: the answer is settled; else the compared value decides, and
+    ``reasons`` say why it opens."""
 
     held: Held | None
     told: tuple[bool, tuple[Word, ...]] | None
+    reasons: tuple[Word, ...] = ()
 
 
 def enter(park: Park, gate: str, question: Question, key: str) -> Answer:
@@ -145,7 +147,7 @@ def _judge(park: Park, session: Session, gate: str, question: Question) -> _Case
     decision = ask(park, session, gate, held, question.method)
     if not decision.allowed:
         return _Case(held, (False, words(decision)))
-    return _Case(held, None)
+    return _Case(held, None, words(decision))
 
 
 def _ticket(session: Session, held: Held, question: Question) -> tuple[bool, tuple[Word, ...]]:
@@ -203,8 +205,7 @@ def _compare(park: Park, gate: str, question: Question, case: _Case) -> tuple[bo
         same = hmac.compare_digest(value, question.code)
     if not same:
         return _no("gate.no_match")
-    with park.home.database.session() as session:
-        return True, words(ask(park, session, gate, case.held, method))
+    return True, case.reasons
 
 
 def _record(
