@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, bindparam, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Insert, bindparam, delete, exists, insert, select, update
 from sqlalchemy.orm import Session
 
 from duecare.consent.fields import PersonalField, fields
@@ -201,7 +201,7 @@ def _keys(
         for subject, slot in zip(lacking, slots, strict=True)
     ]
     if rows:
-        session.execute(insert(VaultKey), rows)
+        _insert(session, _KEYS, rows)
     found.update(zip(lacking, slots, strict=True))
     made = {}
     for (subject, slot), key in zip(found.items(), vault.slots.keys(list(found.values())), strict=True):
@@ -278,10 +278,10 @@ def _seal(
                 found_by = look_up(index[1], name, value)
                 lookups.append({"value_id": context.value, "field": name, "digest": found_by, "generation": index[0]})
     vault.blobs.put(blobs)
-    session.execute(insert(VaultValue), values)
+    _insert(session, _VALUES, values)
     _place(session, wraps, at)
     if lookups:
-        session.execute(insert(VaultLookup), lookups)
+        _insert(session, _LOOKUPS, lookups)
     return commitments
 
 
@@ -305,7 +305,7 @@ def _place(session: Session, wraps: list[dict[str, Any]], at: datetime) -> None:
         if gone:
             session.connection().execute(_DROP, [{"of_key": row.key_id, "of_field": row.field} for row in gone])
         replaced.update(row.value_id for row in gone)
-    session.execute(insert(VaultWrap), wraps)
+    _insert(session, _WRAPS, wraps)
     for part in parts(sorted(replaced)):
         unwrapped = VaultValue.id.in_(part) & ~exists().where(VaultWrap.value_id == VaultValue.id)
         session.execute(delete(VaultLookup).where(VaultLookup.value_id.in_(select(VaultValue.id).where(unwrapped))))
@@ -320,4 +320,14 @@ def _commitments(session: Session, subjects: Sequence[str]) -> list[str]:
     return [committed(row.id, row.salt or "") for each in asked for row in session.execute(each)]
 
 
+def _insert(session: Session, into: Insert, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows as they are: nothing of them is held in the session, which for many costs more than the sealing."""
+    session.flush()
+    session.connection().execute(into, rows)
+
+
+_KEYS = insert(VaultKey.__table__)  # type: ignore[arg-type]
+_VALUES = insert(VaultValue.__table__)  # type: ignore[arg-type]
+_WRAPS = insert(VaultWrap.__table__)  # type: ignore[arg-type]
+_LOOKUPS = insert(VaultLookup.__table__)  # type: ignore[arg-type]
 _DROP = delete(VaultWrap).where(VaultWrap.key_id == bindparam("of_key"), VaultWrap.field == bindparam("of_field"))
