@@ -184,12 +184,13 @@ def _over(session: Session, row: GrantRow) -> int | None:
     """The id of the entry that records the end of the grant."""
     if row.ended_at is None:
         return None
-    about = EvidenceEntry.subject.in_((f"grant:{row.id}", f"purpose:{row.purpose}"))
-    ends = select(EvidenceEntry).where(about, EvidenceEntry.kind == "grant:end").order_by(EvidenceEntry.id)
     given = _given(session, row.id)
-    for entry in session.scalars(ends):
-        if ends_grant(_as_entry(entry), _as_entry(given)):
-            return entry.id
+    ends = select(EvidenceEntry).where(EvidenceEntry.kind == "grant:end", EvidenceEntry.id > given.id)
+    # Most grants end by themselves, with an entry of their own; what is about a purpose is much more.
+    for about in (f"grant:{row.id}", f"purpose:{row.purpose}"):
+        for entry in session.scalars(ends.where(EvidenceEntry.subject == about).order_by(EvidenceEntry.id)):
+            if ends_grant(_as_entry(entry), _as_entry(given)):
+                return entry.id
     return None
 
 
