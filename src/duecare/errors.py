@@ -47,9 +47,9 @@ class UseError(DuecareError):
 
 class UnknownName(UseError):
     """A name that is not known here. Lists the known names, nearest first; ``known`` none: they are listed to nobody,
-    such as people."""
+    such as people. ``hint`` where they are too many."""
 
-    def __init__(self, what: str, given: str, known: list[str] | None) -> None:
+    def __init__(self, what: str, given: str, known: list[str] | None, *, hint: str = "") -> None:
         from difflib import get_close_matches
 
         listed, known = known is not None, known or []
@@ -59,7 +59,7 @@ class UnknownName(UseError):
         elif known:
             hint = f"Known: {', '.join(known[:12])}{' …' if len(known) > 12 else ''}."
         else:
-            hint = "None is known yet." if listed else "Look whether it is written as it was given out."
+            hint = hint or ("None is known yet." if listed else "Look whether it is written as it was given out.")
         super().__init__(f"There is no {what} {given!r}.", hint=hint)
         self.what, self.given, self.known = what, given, known
 

@@ -146,6 +146,8 @@ def _print(folder: Path, found: Account, seconds: float) -> None:
     _print_wave(found)
     looks = ", ".join(f"{number} {outcome}" for outcome, number in sorted(found.verified.items()))
     say(f"[bold]Verified[/]   looked up anew at the official site: {looks or 'nothing'}")
+    if found.waiting:
+        say(f"           {found.waiting} sensitive changes of the open data wait for a second list: nobody is told yet")
     _print_genuine(found)
     channels = ", ".join(f"{number:,} by {channel}" for channel, number in sorted(found.sent["channels"].items()))
     say(f"[bold]Sent[/]       {found.sent['alerts']} alerts and {found.sent['digests']} digests: {channels}")

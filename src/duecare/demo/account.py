@@ -27,6 +27,7 @@ from duecare.radar.models import (
     Digest,
     Hold,
     Member,
+    Screening,
     ScreeningSummary,
     Verification,
 )
@@ -40,7 +41,11 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Account:
-    """What was found, held, verified, sent, corrected and proved; each part ready for JSON."""
+    """What was found, held, verified, sent, corrected and proved; each part ready for JSON.
+
+    ``verified`` counts the looks at the official site by what they found, ``waiting`` the sensitive changes of a list
+    that wait for a second one, which is all that can be looked at there.
+    """
 
     told: Told
     sources: list[Json]
@@ -49,6 +54,7 @@ class Account:
     wave: Json | None
     holds: list[Json]
     verified: dict[str, int]
+    waiting: int
     genuine: Json
     sent: Json
     correction: Json | None
@@ -72,7 +78,11 @@ def account(home: Home, told: Told) -> Account:
             session,
             select(ScreeningSummary.outcome, func.sum(ScreeningSummary.count)).group_by(ScreeningSummary.outcome),
         )
-        verified = _counted(session, select(Verification.outcome, func.count()).group_by(Verification.outcome))
+        looks = select(Verification.outcome, func.count()).group_by(Verification.outcome)
+        looks = looks.join(Screening, Screening.change_id == Verification.change_id)
+        verified = _counted(session, looks.where(Screening.source == SOURCE.name))
+        waits = (Screening.state == "verifying", Screening.source != SOURCE.name)
+        waiting = session.execute(select(func.count()).select_from(Screening).where(*waits)).scalar_one()
         return Account(
             told=told,
             sources=_sources(session),
@@ -81,6 +91,7 @@ def account(home: Home, told: Told) -> Account:
             wave=_wave(session, told, held, known),
             holds=held,
             verified=verified,
+            waiting=waiting,
             genuine=_genuine(session, told),
             sent=_sent(session),
             correction=_correction(session, told),

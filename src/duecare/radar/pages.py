@@ -20,7 +20,7 @@ def stored_page(home: Home, given: str) -> StoredPage:
     """
     found = find_page(home, given) or _looked_at(home, hash_in(given))
     if found is None:
-        raise UnknownName("snapshot", given, [])
+        raise UnknownName("snapshot", given, [], hint="Give the hash that an alert or `duecare company` shows.")
     return found
 
 

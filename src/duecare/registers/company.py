@@ -76,7 +76,8 @@ def company(home: Home, entity: str, *, as_of: date | None = None, known_at: dat
             if facts:
                 found[name] = (facts, _reads(home, table, entity, until))
     if not found:
-        raise UnknownName("company", entity, [])
+        hint = "`duecare search TEXT` finds companies by name or code; `duecare sources` lists what was read."
+        raise UnknownName("company", entity, [], hint=hint)
     adapters = all_adapters(home)
     sources = []
     for name, (facts, reads) in found.items():
