@@ -158,6 +158,7 @@ def _ours(old: Path, new: Path, names: tuple[str, ...], fields: tuple[str, ...])
 def _write(old: Path, new: Path, entities: int, names: tuple[str, ...], fields: tuple[str, ...]) -> None:
     """1% changed, 0.5% gone, 0.5% new."""
     with duckdb.connect() as connection:
+        connection.execute("SET enable_progress_bar=false")
         columns = ", ".join(
             f"'value {index} of ' || ((i * 7919 + {index}) % 1000003) AS {name}" for index, name in enumerate(fields)
         )
@@ -181,6 +182,7 @@ def _floor(old: Path, new: Path, fields: tuple[str, ...]) -> float:
     """Seconds for the full join, with the memory that ours is given."""
     side = f"SELECT section, entity, key, hash({', '.join(fields)}) AS h FROM read_parquet('{{}}')"
     with duckdb.connect() as connection:
+        connection.execute("SET enable_progress_bar=false")
         connection.execute("SET memory_limit='3GB'")
         connection.execute(f"SET temp_directory='{old.parent / 'spill'}'")
         query = f"""CREATE TABLE differing AS SELECT a.h IS NULL AS added, b.h IS NULL AS gone, section, entity, key
