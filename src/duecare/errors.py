@@ -53,7 +53,7 @@ class UnknownName(UseError):
         from difflib import get_close_matches
 
         listed, known = known is not None, known or []
-        near = get_close_matches(given, known, n=3, cutoff=0.4)
+        near = get_close_matches(given, known, n=3, cutoff=0.6)
         if near:
             hint = f"Did you mean {' or '.join(near)}?"
         elif known:

@@ -264,6 +264,7 @@ def test_a_notice_about_what_we_do_not_show_is_refused(home: Home) -> None:
     for given, error, says in (
         (("Z", "liquidation", "s", ""), UnknownName, "no company 'Z'"),
         (("A", "liquidations", "s", ""), UnknownName, "Did you mean liquidation"),
+        (("A", "nosuch", "s", ""), UnknownName, "no section 'nosuch'. Known: basic, liquidation."),
         (("A", "liquidation", "s", "成员乙"), UnknownName, "成员甲"),
         (("A", "penalties", "s", ""), UseError, "Nothing is shown"),
         (("A", "liquidation", " ", ""), BadInput, "statement is empty"),

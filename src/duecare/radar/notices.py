@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, select, true, update
@@ -235,7 +236,9 @@ def _source_of(home: Home, entity: str, section: str, key: str, source: str | No
     chosen = [source] if source is not None else list(by_source)
     sections = {name for each in chosen for name in by_source[each]}
     if section not in sections:
-        raise UnknownName("section", section, sorted(sections))
+        near = get_close_matches(section, sections, cutoff=0.6)
+        shown = {name for each in chosen for name, said in by_source[each].items() if _keys(said)}
+        raise UnknownName("section", section, near or sorted(shown))
     keys = {each: _keys(by_source[each].get(section)) for each in chosen}
     saying = [each for each, said in keys.items() if (key in said if key else said)]
     if not saying:
