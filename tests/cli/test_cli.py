@@ -52,6 +52,7 @@ def test_from_a_file_to_answers(lists: tuple[Path, Path], tmp_path: Path) -> Non
     home = tmp_path / "home"
     done = run("ingest", "us-sec-issuers-history", *lists, "--json", home=home)
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # progress is for a terminal
     assert [json.loads(line)["state"] for line in done.stdout.splitlines()] == ["committed", "committed"]
     lines = run("changes", "--since", "2025-02-28", "--json", home=home).stdout.splitlines()
     (change,) = (json.loads(line) for line in lines)
@@ -180,6 +181,7 @@ def test_a_stored_page_comes_out_as_it_came_in(lists: tuple[Path, Path], tmp_pat
         (["ingest", "us-sec-issuers-history", "OTHER"], "CIK"),
         (["ingest", "us-sec-issuers-history", "FILE", "--observed-at", "tomorrow"], "2019-05-05"),
         (["ingest", "us-sec-issuers-history", "FILE", "--observed-at", "2999-01-01"], "--observed-at"),
+        (["ingest", "us-sec-issuers-history", "FILE", "--observed-at", "1500-01-01"], "older than 1990-01-01"),
         (["changes", "--kind", "news"], "first_observation"),
         (["changes", "--since", "5 May"], "2019-05-05"),
         (["changes", "--source", "nowhere"], "nowhere"),
@@ -193,6 +195,7 @@ def test_a_stored_page_comes_out_as_it_came_in(lists: tuple[Path, Path], tmp_pat
         (["crawl", "cn-national-register", "--site", "http://127.0.0.1:9", "1", "--rate", "-2"], "above zero"),
         (["crawl", "cn-national-register", "--site", "http://127.0.0.1:9", "1", "--rate", "nan"], "above zero"),
         (["sources", "add", "absent.toml"], "absent.toml"),
+        (["sources", "add", "NAMED"], 'a line [source] with name = "my-register"'),
         (["verify", "absent.json"], "absent.json"),
         (["watch", "add", "nobody", "1"], "nobody"),
         (["digest", "--at", "someday"], "2019-05-05"),
@@ -213,8 +216,14 @@ def test_a_mistake_ends_in_a_sentence(
 ) -> None:
     """Bad use exits with 2, says what would be right on standard error, and shows no traceback."""
     (tmp_path / "empty.csv").touch()
+    (tmp_path / "named.toml").write_text('name = "m"\n')
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    files = {"FILE": lists[0], "EMPTY": tmp_path / "empty.csv", "OTHER": tmp_path / "other.csv"}
+    files = {
+        "FILE": lists[0],
+        "EMPTY": tmp_path / "empty.csv",
+        "OTHER": tmp_path / "other.csv",
+        "NAMED": tmp_path / "named.toml",
+    }
     monkeypatch.setenv("DUECARE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(sys, "argv", ["duecare", *(str(files.get(word, word)) for word in words)])
     with pytest.raises(SystemExit) as ended:

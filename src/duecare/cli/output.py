@@ -174,6 +174,7 @@ def heard() -> Iterator[None]:
 def working(what: str) -> Iterator[Callable[[str], None]]:
     """Show what long work is doing, on standard error; call the result with each step."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    # Drawn in place, it is for a terminal alone: elsewhere it would leave nothing but blank lines.
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task(what)
         yield lambda step: progress.update(task, description=f"{what}: {step}")

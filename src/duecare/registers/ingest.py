@@ -78,7 +78,7 @@ def ingest_file(
     """
     must_be_file(path)
     at = utc(observed_at) if observed_at else observed_in_name(path.name) or home.clock.now()
-    _not_in_future(home, at)
+    _credible(home, adapter, at)
     if isinstance(adapter, PageAdapter):
         return _ingest_page_file(home, adapter, path, at, progress)
     progress(f"keeping {path.name}")
@@ -360,7 +360,13 @@ def _keep_rejects(home: Home, rejects: Any, arrival: Arrival) -> tuple[int, str]
     return number, str(path)
 
 
-def _not_in_future(home: Home, at: datetime) -> None:
+def _credible(home: Home, adapter: Adapter, at: datetime) -> None:
+    first = adapter.source.first_published
+    if at.date() < first:
+        raise BadInput(
+            f"The file was not received on {at:%Y-%m-%d}: none of {adapter.source.name} is older than {first}.",
+            hint="Give the moment it was received with --observed-at, not a date of which it tells.",
+        )
     if at > home.clock.now():
         raise BadInput(
             f"The file cannot have been received on {at:%Y-%m-%d %H:%M} UTC: it is {home.clock.now():%Y-%m-%d %H:%M}.",

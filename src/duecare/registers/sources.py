@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 
 from duecare.errors import BadInput
 
@@ -43,6 +43,7 @@ class Source:
     ``name`` is what commands call it. ``address`` is where it is published. ``fresh_for`` is how long what we hold
     counts as fresh; older is shown as stale (case 1, holding b: timeliness). ``authoritative_for`` names the sections
     that this source decides when two disagree. ``robots`` says whether robots.txt is asked before each request.
+    ``first_published``: no file of it can have been received before that day; in 1990 no register was on the web.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Source:
     authoritative_for: tuple[str, ...] = ()
     robots: bool = True
     rate: RatePolicy = RatePolicy()
+    first_published: date = date(1990, 1, 1)
 
     def __post_init__(self) -> None:
         for name in ("name", "operator", "address", "legal_basis"):

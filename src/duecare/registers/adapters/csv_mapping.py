@@ -219,8 +219,11 @@ class _Table:
         self._taken.add(key)
         if key not in self.given:
             if default is None:
+                shown = "7" if kind is int else '"…"'
+                example = _EXAMPLES.get(key, f"{key} = {shown}")
                 raise BadInput(
-                    f"{self._file} has no {self._named(key)}.", hint=f"Give it as a {_KINDS[kind]}.{self._hint(key)}"
+                    f"{self._file} has no {self._named(key)}.",
+                    hint=f"Give it as a {_KINDS[kind]}, for example {example}.{self._hint(key)}",
                 )
             return default
         value = self.given[key]
@@ -277,3 +280,10 @@ class _Table:
 
 
 _KINDS: dict[type, str] = {str: "text", int: "whole number", bool: "true or false", list: "list", dict: "table"}
+_EXAMPLES = {
+    "source": 'a line [source] with name = "my-register" and what else is known of it below',
+    "entity": 'a line [entity] with columns = ["Company number"] below',
+    "section": 'a line [[section]] with name = "basic" below',
+    "fields": 'a line [section.fields] with name = "Company name" below',
+    "columns": 'columns = ["Company number"]',
+}
