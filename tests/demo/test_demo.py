@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import smtplib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ import typer
 from sqlalchemy import select
 from typer.testing import CliRunner
 
-from duecare.cli.demo import demo
+from duecare.cli.demo import _print_sent, demo
 from duecare.demo.account import Account, account
 from duecare.demo.members import joining
 from duecare.demo.postbox import Postbox
@@ -129,11 +130,31 @@ def test_the_mails_on_disk_are_those_that_were_sent(found: Account, mails: list[
     """One file for each mail that the database calls sent, each with text and HTML, each under its own id."""
     assert len(mails) == found.mails == found.sent["channels"]["mail"]
     assert set(found.sent["states"]) == {"sent"}
+    kinds, channels = found.sent["messages"], found.sent["channels"]
+    assert sum(kinds.values()) == sum(channels.values()) == found.sent["states"]["sent"]
+    assert kinds["digest"] == found.sent["digests"] > 0
+    assert kinds["alone"] > 0
     assert len({mail["Message-ID"] for mail in mails}) == len(mails)
     for mail in mails:
         assert mail["Subject"]
         assert mail.get_body(("plain",)) is not None
         assert mail.get_body(("html",)) is not None
+
+
+def test_what_was_sent_adds_up_for_a_reader(found: Account, capsys: pytest.CaptureFixture[str]) -> None:
+    """The messages that carry the alerts are as many by kind as by channel."""
+    _print_sent(found)
+    alerts, messages, mail_or_centre, other, digests, alone = map(int, re.findall(r"\d+", capsys.readouterr().out))
+    assert alerts == found.sent["alerts"]
+    assert messages == mail_or_centre + other == digests + alone
+
+
+def test_the_day_of_approval_is_the_registers_date(mails: list[EmailMessage]) -> None:
+    """A mail that shows 核准日期 move gives that day as the register's, and never calls it unknown."""
+    texts = [part.get_content() for mail in mails if (part := mail.get_body(("plain",))) is not None]
+    rows = re.findall(r"核准日期：\S+ → (\S+)\s+登记日期：(\S+)", "\n".join(texts))
+    assert rows
+    assert {said for _, said in rows} == {f"{day}（核准日期）" for day, _ in rows}
 
 
 def test_no_file_but_the_mails_has_a_members_address(told: tuple[Path, Told], world: World) -> None:

@@ -149,8 +149,7 @@ def _print(folder: Path, found: Account, seconds: float) -> None:
     if found.waiting:
         say(f"           {found.waiting} sensitive changes of the open data wait for a second list: nobody is told yet")
     _print_genuine(found)
-    channels = ", ".join(f"{number:,} by {channel}" for channel, number in sorted(found.sent["channels"].items()))
-    say(f"[bold]Sent[/]       {found.sent['alerts']} alerts and {found.sent['digests']} digests: {channels}")
+    _print_sent(found)
     _print_correction(found)
     entries = found.evidence
     say(f"[bold]Proof[/]      {entries['in_the_log']:,} of {entries['entries']:,} acts are in the signed log")
@@ -208,6 +207,15 @@ def _print_genuine(found: Account) -> None:
     say(
         f"           {plain(genuine['name'])} really goes into liquidation: {look['outcome']} at "
         f"{plain(look['address'])},\n           told to {told}"
+    )
+
+
+def _print_sent(found: Account) -> None:
+    alerts, messages, channels = (found.sent[part] for part in ("alerts", "messages", "channels"))
+    ways = ", ".join(f"{number:,} by {channel}" for channel, number in sorted(channels.items()))
+    say(
+        f"[bold]Sent[/]       {alerts:,} alerts, carried by {sum(messages.values()):,} messages ({ways}):\n"
+        f"           {messages['digest']:,} daily digests, {messages['alone']:,} alerts and corrections at once"
     )
 
 

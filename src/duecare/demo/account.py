@@ -199,19 +199,21 @@ def _told(session: Session, alerts: list[int]) -> list[str]:
 
 
 def _sent(session: Session) -> Json:
+    """The messages, each a digest or an alert or correction by itself; by kind and by channel they are as many."""
     out = Delivery.mode != DeliveryMode.DIGEST.value
     states = _counted(session, select(Delivery.state, func.count()).where(out).group_by(Delivery.state))
-    channels = _counted(
-        session,
-        select(Delivery.channel, func.count())
-        .where(out, Delivery.state == DeliveryState.SENT.value)
-        .group_by(Delivery.channel),
-    )
+    sent = (out, Delivery.state == DeliveryState.SENT.value)
+    channels = _counted(session, select(Delivery.channel, func.count()).where(*sent).group_by(Delivery.channel))
+    modes = _counted(session, select(Delivery.mode, func.count()).where(*sent).group_by(Delivery.mode))
     return {
         "alerts": session.execute(select(func.count()).where(Alert.corrects_id.is_(None))).scalar_one(),
         "digests": session.execute(select(func.count()).select_from(Digest)).scalar_one(),
         "states": states,
         "channels": channels,
+        "messages": {
+            "digest": modes.get(DeliveryMode.CARRIER.value, 0),
+            "alone": modes.get(DeliveryMode.REALTIME.value, 0),
+        },
     }
 
 
