@@ -89,7 +89,7 @@ def test_the_page_runs(tmp_path: Path, port: int) -> None:
     assert ["开 open" in shown for shown in entered] == [True] * 4
     assert ["gate.on_the_list" in shown for shown in entered] == [False, False, True, False]
     shown = dict(said)
-    assert "1 decisions wait" in shown["$ duecare passes gate show --dir gate-east"]
+    assert "1 decision waits" in shown["$ duecare passes gate show --dir gate-east"]
     assert "已删除" in shown["$ duecare passes truth SUBJECT"]
     assert "for 364 of 365 days" in said[-1][1]
 
