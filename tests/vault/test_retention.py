@@ -20,11 +20,12 @@ from duecare.consent import grants
 from duecare.consent.purposes import Retention
 from duecare.errors import BadInput, Erased, NotGranted, UnknownName
 from duecare.evidence.outbox import EvidenceEntry
+from duecare.store import durable
 from duecare.vault import erasure, exports, retention
 from duecare.vault.records import Vault
 from duecare.vault.retention import Due
 
-from ..consent.world import THREE_MONTHS
+from ..consent.world import THREE_MONTHS, agree
 from .park import AT, BASIC, PRINT, furnish, holder, opened
 
 EXPIRED = date(2020, 4, 26)
@@ -306,3 +307,69 @@ def test_an_export_that_was_killed_is_erased_too(tmp_path: Path) -> None:
     with opened(home, witnessed_by=[]) as vault:
         erasure.erase(vault, subject, ["pass_contract"])
     assert found() == []
+
+
+def files(vault: Vault) -> list[str]:
+    """What rests in the folder of exports."""
+    return sorted(path.name for path in (vault.home.path / "exports").glob("*"))
+
+
+@pytest.mark.parametrize("agrees_again", [False, True])
+@pytest.mark.parametrize("overtaken", ["manifest", "file"])
+def test_an_erasure_between_opening_and_writing_leaves_no_copy(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch, overtaken: str, agrees_again: bool
+) -> None:
+    """The erasure completes before the manifest, or between it and the file: the copy is refused, and none is left."""
+    subject = holder(vault)
+    write = durable.keep
+
+    def erased_first(path: Path, data: bytes) -> bool:
+        mine = path.parent.name == "exports"
+        if mine and path.name.endswith(".manifest.json") is (overtaken == "manifest"):
+            erasure.withdraw(vault, subject, "fingerprint_entry", how="a click", screen="my data")
+            if agrees_again:
+                with vault.database.session() as session:
+                    agree(session, subject, "fingerprint_entry", at=vault.clock.now())
+                    vault.seal(session, subject, {"fingerprint": PRINT}, ["fingerprint_entry"], "counter")
+        return write(path, data)
+
+    monkeypatch.setattr(durable, "keep", erased_first)
+    with pytest.raises(Erased, match="while the copy was written"):
+        exports.export(vault, subject, "counter")
+    assert files(vault) == []
+    monkeypatch.undo()
+    exports.export(vault, subject, "counter")
+    assert len(files(vault)) == 2, "what is left may be copied"
+
+
+@pytest.mark.parametrize("manifest", [True, False])
+def test_a_run_removes_a_copy_that_outlived_its_key(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch, manifest: bool
+) -> None:
+    """Killed before it looked at the keys, an export left its file behind an erasure: the next run takes it away."""
+    gone, stays = holder(vault), holder(vault)
+    kept = exports.export(vault, stays, "counter")
+    write = durable.keep
+
+    def killed(path: Path, data: bytes) -> bool:
+        if path.parent.name == "exports" and not path.name.endswith(".manifest.json"):
+            if not manifest:  # the erasure took the manifest that was there, and nothing else yet
+                erasure.withdraw(vault, gone, "fingerprint_entry", how="a click", screen="my data")
+            write(path, data)
+            os.utime(path, (1, 1))
+            raise KeyboardInterrupt
+        return write(path, data)
+
+    monkeypatch.setattr(durable, "keep", killed)
+    with pytest.raises(KeyboardInterrupt):
+        exports.export(vault, gone, "counter")
+    monkeypatch.undo()
+    if manifest:
+        # As it is seen after an erasure that had looked before the manifest was there.
+        left = {path: path.read_bytes() for path in (vault.home.path / "exports").iterdir()}
+        erasure.withdraw(vault, gone, "fingerprint_entry", how="a click", screen="my data")
+        for path, data in left.items():
+            path.write_bytes(data)
+    assert len(files(vault)) == (4 if manifest else 3)
+    retention.run(vault)
+    assert files(vault) == sorted([kept.name, f"{kept.name}.manifest.json"])

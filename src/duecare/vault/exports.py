@@ -4,7 +4,7 @@ It is the one place where plaintext rests. A manifest beside it, without values,
 until when, so that an erasure takes it away too.
 
 The rule of this module: an export is written over and removed with the first of its purposes that is erased, and at the
-latest when it expires.
+latest when it expires. One that an erasure overtook while it was written is not handed over.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import secrets
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from duecare.clock import utc
+from duecare.clock import SystemClock, utc
 from duecare.consent.subjects import subject as known_subject
-from duecare.errors import NotGranted
+from duecare.errors import Erased, NotGranted
 from duecare.store import durable
+from duecare.vault.entries import parts
 from duecare.vault.models import KeyState, VaultKey, VaultWrap, in_state
 from duecare.vault.openings import open_many
 from duecare.vault.places import Erasing
@@ -40,6 +41,7 @@ KEPT_DAYS = 7
 """Days after which an export is removed."""
 
 _MANIFEST = ".manifest.json"
+_WRITING_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,16 @@ def export(vault: Vault, subject: str, actor: str, *, days: int = KEPT_DAYS) -> 
     """Write a person's own copy to ``exports/`` (mode 0600), for ``days``; returns the file.
 
     Each purpose is opened through the door, with evidence. What is only kept for a legal hold is not in it. Call it
-    outside of any transaction. Raises ``UnknownName``, and ``NotGranted`` where nothing is held that may be opened.
+    outside of any transaction. Raises ``UnknownName``, ``NotGranted`` where nothing is held that may be opened, and
+    ``Erased`` where something of it was erased meanwhile: then no file is left.
     """
-    fields: dict[str, list[str]] = {}
+    fields, keys = dict[str, list[str]](), dict[str, str]()
     with vault.database.session() as session:
         known_subject(session, subject)
-        asked = select(VaultKey.purpose, VaultWrap.field).join(VaultWrap, VaultWrap.key_id == VaultKey.id)
+        asked = select(VaultKey.purpose, VaultKey.id, VaultWrap.field).join(VaultWrap, VaultWrap.key_id == VaultKey.id)
         for row in session.execute(asked.where(VaultKey.subject == subject, in_state(VaultKey, KeyState.LIVE))):
             fields.setdefault(row.purpose, []).append(row.field)
+            keys[row.purpose] = row.id
     at, data = vault.clock.now(), dict[str, dict[str, Any]]()
     for purpose, names in sorted(fields.items()):
         with suppress(NotGranted):
@@ -87,6 +91,7 @@ def export(vault: Vault, subject: str, actor: str, *, days: int = KEPT_DAYS) -> 
     # The manifest first: a file that a kill leaves without its manifest would be found by no erasure.
     durable.keep(folder / f"{name}{_MANIFEST}", json.dumps(manifest.as_json()).encode())
     durable.keep(folder / name, written)
+    _check_keys(vault, manifest, [keys[purpose] for purpose in data])
     return folder / name
 
 
@@ -103,6 +108,53 @@ def remove_expired(vault: Vault, at: datetime) -> int:
     for each in gone:
         _remove(_folder(vault), each)
     return len(gone)
+
+
+def remove_erased(vault: Vault) -> int:
+    """Remove the exports that hold something whose key is erased, and files without a manifest; returns how many.
+
+    An export that was killed before it looked at its keys may have left them after the erasure had passed by.
+    """
+    folder, found = _folder(vault), exports(vault)
+    since: dict[tuple[str, str], datetime] = {}
+    live = select(VaultKey.subject, VaultKey.purpose, VaultKey.made_at).where(in_state(VaultKey, KeyState.LIVE))
+    with vault.database.session() as session:
+        for part in parts(sorted({each.subject for each in found})):
+            for row in session.execute(live.where(VaultKey.subject.in_(part))):
+                since[row.subject, row.purpose] = row.made_at
+    gone = [each for each in found if any(_is_gone(each, purpose, since) for purpose in each.purposes)]
+    for each in gone:
+        _remove(folder, each)
+    # A file that an export is writing just now has its manifest already, or lost it to an erasure a moment ago.
+    before = SystemClock().now().timestamp() - _WRITING_SECONDS
+    named = {f"{each.file}{end}" for each in found for end in ("", _MANIFEST)}
+    left = [path for path in folder.glob("*.json") if path.name not in named and path.stat().st_mtime < before]
+    for path in left:
+        durable.shred(path)
+    return len(gone) + len(left)
+
+
+def _is_gone(manifest: Manifest, purpose: str, since: Mapping[tuple[str, str], datetime]) -> bool:
+    """Whether no key is live for ``purpose`` that was there when the export was made."""
+    made = since.get((manifest.subject, purpose))
+    return made is None or made > manifest.made_at
+
+
+def _check_keys(vault: Vault, manifest: Manifest, keys: Sequence[str]) -> None:
+    """Remove the export again where one of ``keys`` is not live any more, and raise ``Erased``.
+
+    The file is there by now: an erasure that begins later than this looks finds it and takes it away itself.
+    """
+    with vault.database.session() as session:
+        live = select(VaultKey.id).where(VaultKey.id.in_(keys), in_state(VaultKey, KeyState.LIVE))
+        standing = set(session.scalars(live))
+    if standing >= {*keys}:
+        return
+    _remove(_folder(vault), manifest)
+    raise Erased(
+        f"Something of the subject {manifest.subject} was erased while the copy was written; no copy was kept.",
+        hint="Ask again for a copy of what is left.",
+    )
 
 
 @dataclass(frozen=True)

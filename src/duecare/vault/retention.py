@@ -110,7 +110,7 @@ def due(vault: Vault, session: Session, at: datetime) -> list[Due]:
 
 
 def run(vault: Vault, progress: Progress | None = None, certifying: Progress | None = None) -> Ran:
-    """Erase what is due, finish what was left undone, and remove exports that have expired.
+    """Erase what is due, finish what was left undone, and remove exports that have expired or outlived their keys.
 
     Call it outside of any transaction. Killed anywhere, the next run goes on. ``progress`` is told how many of all are
     erased, ``certifying`` how many of the certificates that wait are made.
@@ -131,6 +131,7 @@ def run(vault: Vault, progress: Progress | None = None, certifying: Progress | N
             if progress is not None:
                 progress(done, len(found))
     exports.remove_expired(vault, at)
+    exports.remove_erased(vault)
     erasure.sweep(vault)
     return Ran(erased, sum(each.held for each in found), erasure.finish(vault, progress=certifying))
 
