@@ -170,6 +170,24 @@ def test_bad_use_is_explained(
         _reraise(run("verify", *arguments, "--home", files.outside / "empty"))
 
 
+def test_what_waits_for_the_log_is_said(tmp_path: Path) -> None:
+    """The log is empty and holds; the database has evidence that is not in it: how much is said, until it is in."""
+    home = tmp_path / "home"
+    with Home(load(home=home)) as opened:
+        Log.at(home)
+        with opened.database.session() as session:
+            for subject in ("alert:1", "alert:2"):
+                record(session, "alert:send", subject, {}, AT)
+    assert json.loads(run("verify", "--all", "--home", home, "--json").stdout)["waiting"] == 2
+    shown = run("verify", "--all", "--home", home)
+    assert "2 条记录尚未写入日志" in shown.stdout
+    add(home, "alert:3")
+    assert json.loads(run("verify", "--all", "--home", home, "--json").stdout)["waiting"] == 0
+    (home / "duecare.db").unlink()
+    assert run("verify", "--all", "--home", home).exit_code == 0
+    assert not (home / "duecare.db").exists(), "an outsider has the log alone"
+
+
 def test_a_proof_of_nothing(files: Files) -> None:
     """Asking for a proof about something that was never recorded names what was."""
     with pytest.raises(UnknownName, match="Did you mean alert:"):

@@ -25,10 +25,13 @@ from duecare.evidence.checkpoint import Checkpoint, Note, VerifierKey, open_chec
 from duecare.evidence.cosign import KEPT, ReadLog, RemoteWitness, witnesses
 from duecare.evidence.cosignature import WitnessKey
 from duecare.evidence.document import Included, format_of, verify_cosigned
+from duecare.evidence.outbox import waiting
 from duecare.evidence.proof import FORMAT as PROOF
 from duecare.evidence.proof import parse_proof, verify_bundle, verify_growth
 from duecare.evidence.tiles import LogReader
-from duecare.settings import load
+from duecare.settings import Settings, load
+from duecare.store.database import exists_at
+from duecare.store.home import Home
 
 _WITNESS_HINT = "Give the witness's public key with --witness FILE; its keeper has it at witness.pub in its folder."
 
@@ -66,7 +69,8 @@ def verify(
     A certificate is checked for its signature, the cosignatures of its witnesses and its place in the log; a proof for
     its signature and place; a receipt also for what it says. Where the home's log is at hand, it must only have grown
     since. A checkpoint is compared with the home's log. A log that was put back to an older copy holds in itself: who
-    has seen more of it is the witness (``--ask``). Exit code 0: everything holds; 1: a check failed.
+    has seen more of it is the witness (``--ask``). With --all it is said how much evidence waits in the home's database
+    and is not in the log yet. Exit code 0: everything holds; 1: a check failed.
 
     Example: duecare verify certificate.json --key log.pub --witness witness.pub
     """
@@ -89,18 +93,40 @@ def verify(
     if data is not None and format_of(data) == certificate.FORMAT and not keys:
         keys = [each.key for each in witnesses(chosen)]
     checks, proved = verify_file(data, public, log, keys) if data is not None else ([], None)
+    unsequenced = 0
     if log is not None and everything:
+        unsequenced = _waiting(chosen)
         checks += _audit(log, public, quiet=as_json)
         if keys:
             checks += _witnessed(log, public, keys)
         if ask:
             checks += _asked(ReadLog(log.folder, public), witnesses(chosen))
     if as_json:
-        print_json(_document(file, public, checks, proved))
+        print_json({**_document(file, public, checks, proved), "waiting": unsequenced})
     else:
         _print(file, public, checks, proved, zh=chosen.language == "zh")
+        if unsequenced:
+            _say_waiting(unsequenced, zh=chosen.language == "zh")
     if not all_hold(checks):
         raise typer.Exit(1)
+
+
+def _waiting(chosen: Settings) -> int:
+    """How many entries of the home's database are not in its log yet; 0 where there is only a log, as outside."""
+    if not exists_at(chosen.database) or not (chosen.home / "home.id").exists():
+        return 0
+    with Home(chosen) as opened:
+        return waiting(opened.database)
+
+
+def _say_waiting(count: int, *, zh: bool) -> None:
+    say(
+        f"  [yellow]! {count} 条记录尚未写入日志[/], 以上结论不包括它们; duecare retention run 将其写入。"
+        if zh
+        else f"  [yellow]! {count} entries wait to be put into the log[/]: nothing above speaks of them. The next "
+        "duecare retention run or proof puts them in."
+    )
+    say()
 
 
 def verify_file(

@@ -163,6 +163,13 @@ def sequence(database: Database, log: Log) -> int:
             appended += len(waiting)
 
 
+def waiting(database: Database) -> int:
+    """How many committed entries are not in the log yet."""
+    with database.session() as session:
+        asked = select(func.count()).select_from(EvidenceEntry).where(EvidenceEntry.leaf_index.is_(None))
+        return session.scalar(asked) or 0
+
+
 _RECORD = insert(EvidenceEntry.__table__).returning(EvidenceEntry.id)  # type: ignore[arg-type]
 _COLUMNS = (EvidenceEntry.id, EvidenceEntry.kind, EvidenceEntry.subject, EvidenceEntry.at, EvidenceEntry.body)
 

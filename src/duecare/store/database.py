@@ -113,6 +113,12 @@ class Database:
         self.engine.dispose()
 
 
+def exists_at(url: str) -> bool:
+    """Whether there is a database at ``url`` to be read; one on a server is taken to be there. Makes nothing."""
+    parsed = make_url(url)
+    return parsed.get_backend_name() != "sqlite" or Path(str(parsed.database)).is_file()
+
+
 def alone(session: Session, what: str) -> None:
     """Let no other transaction do ``what``, alone or together, until this one ends; waits for those that do.
 
