@@ -7,19 +7,22 @@ import shutil
 from pathlib import Path
 
 import pytest
+from sqlalchemy import String, func, select
 
+from duecare.consent import subjects
 from duecare.errors import Erased, EvidenceBroken
 from duecare.evidence.certificate import parse_certificate, verify_certificate
 from duecare.evidence.check import all_hold
 from duecare.evidence.cosign import cosigned
 from duecare.evidence.log import Log
 from duecare.evidence.outbox import sequence
+from duecare.store.database import Base
 from duecare.vault import certification, erasure, retention
-from duecare.vault.models import ErasureState
+from duecare.vault.models import ErasureState, VaultValue
 from duecare.vault.records import Vault
 
 from ..evidence.witnessing import Served
-from .park import BASIC, holder
+from .park import AT, BASIC, holder
 
 
 def test_a_withdrawal_erases_and_is_certified(witnessed: Vault) -> None:
@@ -89,3 +92,30 @@ def test_a_witness_that_saw_another_past_hides_no_erasure(witnessed: Vault, witn
     assert retention.run(witnessed).finished.pending == 1
     with pytest.raises(EvidenceBroken):
         erasure.certificate(witnessed, done.erasures[0].id)
+
+
+def test_what_keeps_the_name_of_one_who_was_forgotten(witnessed: Vault) -> None:
+    """Their salts are gone, and the log alone names nobody; the random name stands in the tables that are listed."""
+    vault = witnessed
+    subject = holder(vault)
+    with vault.database.session() as session:
+        retention.event(session, subject, "pass_expired", AT.date(), at=AT)
+    vault.open("name", subject, "pass_contract", "gate")
+    vault.open_many(["name"], [subject], "pass_contract", "gate")
+    erasure.erase(vault, subject)
+    with vault.database.session() as session:
+        erasure.forget(session, subject, AT)
+        salts = [row.salt for row in session.scalars(select(VaultValue).where(VaultValue.subject == subject))]
+        assert [*salts, subjects.subject(session, subject).salt] == [*["" for _ in salts], None]
+    with vault.database.engine.connect() as connection:
+        named = {
+            table.name
+            for table in Base.metadata.sorted_tables
+            for column in table.columns
+            if isinstance(column.type, String)
+            and connection.execute(select(func.count()).where(column.contains(subject))).scalar()
+        }
+    assert named <= erasure.STAY
+    assert named >= {"subjects", "grants", "erasures", "vault_keys", "vault_values", "retention_events"}
+    sequence(vault.database, vault.log)
+    assert not any(subject.encode() in leaf for leaf in vault.log.entries(0, vault.log.size))

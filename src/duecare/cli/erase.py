@@ -28,7 +28,12 @@ def erase(
     purpose: Annotated[list[str] | None, typer.Option("--purpose", help="A purpose; may be given again.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All purposes.")] = False,
     forget: Annotated[
-        bool, typer.Option("--forget", help="Also forget the salts: nobody can tie the log to the person any more.")
+        bool,
+        typer.Option(
+            "--forget",
+            help="Also forget the salts: the log alone names nobody then. Rows of ours keep the random name SUBJECT, "
+            "and numbers that the log names.",
+        ),
     ] = False,
     note: Annotated[str, typer.Option("--note", help="Why, in words; kept with the erasure.")] = "",
     out: Annotated[

@@ -1,7 +1,7 @@
 """Subjects: the people whom data is about, by random names, and the commitments under which the log knows them.
 
 The rule of this module: nothing here says who a subject is; that is sealed in the vault. Once a subject's salt is
-forgotten, nobody can tie an entry of the log to them, and nothing new is recorded of them.
+forgotten, no commitment of theirs can be made again, and nothing new is recorded of them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Commitments: what the log holds in the place of a personal value, such as the address an alert went to.
 
 The log is public and keeps everything; a value is neither shown in it nor guessed from it, and once the salt is
-destroyed nobody, we included, can tie the commitment to a person (PIPL art. 47).
+destroyed nobody, we included, can tell from the commitment what it was made to (PIPL art. 47).
 
 The rule of this module: a salt is random, used for one value, and never enters the log.
 """

@@ -52,6 +52,14 @@ END = {"withdrawal": EndKind.WITHDRAWAL, "purpose_ended": EndKind.PURPOSE_ENDED,
         "request": EndKind.REQUEST}  # fmt: skip
 
 
+STAY = frozenset({
+    "subjects", "grants", "notice_answers", "vault_keys", "vault_values", "retention_events", "erasures", "openings",
+    "opening_subjects", "legal_holds",
+})  # fmt: skip
+"""Tables whose rows keep the random name of a subject who was forgotten: they prove that the data was held with consent
+and that it was erased. None has anything of what was held."""
+
+
 @dataclass(frozen=True)
 class Erasure:
     """What of one subject was erased for one purpose. ``certificate``: the file, none while a witness is waited for."""
@@ -283,9 +291,11 @@ def erasures(session: Session, subject: str) -> list[Erasure]:
 def forget(session: Session, subject: str, at: datetime) -> None:
     """Forget the salts of a subject of whom everything is erased, in the caller's transaction.
 
-    From then on nobody, we included, can tie an entry of the log to them. What we keep of their certificates loses the
-    holder's part, which only they have then. Raises ``UnknownName``, ``UseError`` while something is held or a
-    certificate waits for its witness. Forgotten already, nothing happens.
+    From then on no commitment in the log can be made again, by us neither: the log alone names nobody. What we keep of
+    their certificates loses the holder's part, which only they have then. What stays: the rows of ``STAY`` keep the
+    random name, and the log names some of them by number (``grant:7``), so that whoever has the database and knows from
+    elsewhere who had that name can still tie those entries to them. Raises ``UnknownName``, ``UseError`` while
+    something is held or a certificate waits for its witness. Forgotten already, nothing happens.
     """
     if people.subject(session, subject).salt is None:
         return
