@@ -17,11 +17,12 @@ SPARK = os.environ.get("DUECARE_TEST_SPARK") == "1"
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the person who runs the tests leaks into them."""
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No setting of the person who runs the tests leaks into them, and no note of theirs into that person's files."""
     for name in list(os.environ):
         if name.startswith("DUECARE_") and name not in ("DUECARE_DATA", "DUECARE_TEST_POSTGRES"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("DUECARE_STATE", str(tmp_path_factory.getbasetemp() / f"state-{uuid.uuid4().hex}"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

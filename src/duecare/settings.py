@@ -69,6 +69,18 @@ class Settings(BaseSettings):
         description="Independent witnesses, each of which must cosign what a certificate rests on: a list of url and "
         "key; in the environment as JSON.",
     )
+    state: Path = Field(
+        default=Path("~/.local/state/duecare"),
+        description="Folder outside of the home and its backups, where it is noted how long the log was.",
+    )
+    witness_hours: int = Field(
+        default=24, gt=0, description="Hours for which a restarted home opens personal data while no witness answers."
+    )
+    unwitnessed: str = Field(
+        default="",
+        description="Who answers for opening personal data in a home for which no witness vouches, and why; it is kept "
+        "as evidence.",
+    )
     policies: Path | None = Field(
         default=None, description="Folder of the operator's own Cedar policies (forbid only)."
     )
@@ -86,7 +98,7 @@ class Settings(BaseSettings):
         default=24, gt=0, description="Hours for which a gate may decide by its list while the centre is unreachable."
     )
 
-    @field_validator("home")
+    @field_validator("home", "state")
     @classmethod
     def _expand(cls, home: Path) -> Path:
         return home.expanduser().absolute()

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
 from duecare.consent import grants, subjects
-from duecare.errors import Erased, EvidenceBroken, KeyLost, NotGranted
+from duecare.errors import Erased, EvidenceBroken, KeyLost, NotGranted, WitnessUnavailable
 from duecare.evidence.certificate import verify_certificate
 from duecare.evidence.check import all_hold
-from duecare.evidence.outbox import read_entries, record, sequence
-from duecare.vault import erasure, retention, rotation
+from duecare.evidence.outbox import EvidenceEntry, read_entries, record, sequence
+from duecare.settings import load
+from duecare.vault import erasure, newest, retention, rotation
+from duecare.vault.exports import export
 from duecare.vault.models import VaultKey
 from duecare.vault.records import Vault
 
@@ -318,3 +321,78 @@ def test_an_event_whose_entry_does_not_say_which_pass_is_not_due_too_early(rig: 
     copy.put_back()
     with rig.opened() as vault, vault.database.session() as session:
         assert retention.due(vault, session, datetime(2021, 7, 1, tzinfo=UTC)) == []
+
+
+def rolled_back(rig: Rig, *, note: bool = False) -> str:
+    """The whole home is put back to before an erasure, and the witness is down; the subject who was erased."""
+    gone, _ = two(rig)
+    copies = rig.database(), rig.keys(), rig.log()
+    state = load(home=rig.home).state
+    noted = {path: path.read_bytes() for path in state.iterdir()}
+    with rig.opened() as vault:
+        withdraw(vault, gone)
+    for copy in copies:
+        copy.put_back()
+    if note:
+        for path, data in noted.items():
+            path.write_bytes(data)
+    rig.witness.kill()
+    return gone
+
+
+def quick(rig: Rig, at: datetime = AT) -> AbstractContextManager[Vault]:
+    return opened(rig.home, rig.url, at=at, witnessed_by=[rig.witness.remote(1.0)])
+
+
+def test_everything_is_older_and_no_witness_answers(rig: Rig) -> None:
+    """This machine has noted a longer log, outside of what was put back: the older home is not opened."""
+    rolled_back(rig)
+    with pytest.raises(EvidenceBroken, match=r"This machine has seen .* older copy"), quick(rig):
+        pass
+
+
+def test_everything_and_the_note_are_older_and_no_witness_answers(rig: Rig) -> None:
+    """The machine itself was put back, a day later: nothing personal opens until a witness answers, who then knows."""
+    gone = rolled_back(rig, note=True)
+    with quick(rig, AT + timedelta(hours=25)) as vault:
+        for attempt in (
+            lambda: vault.open("fingerprint", gone, "fingerprint_entry", "gate"),
+            lambda: vault.open_many(["name"], None, "pass_contract", "gate"),
+            lambda: vault.find_all("phone", BASIC["phone"], "pass_contract", "gate"),
+            lambda: export(vault, gone, "counter"),
+        ):
+            with pytest.raises(WitnessUnavailable, match="could be an older copy"):
+                attempt()
+        rig.witness.restart()
+        monkey = pytest.MonkeyPatch()
+        monkey.setattr(newest, "AGAIN_SECONDS", 0.0)
+        with pytest.raises(EvidenceBroken, match="older copy"):
+            vault.open("fingerprint", gone, "fingerprint_entry", "gate")
+        monkey.undo()
+
+
+def test_a_restart_while_the_witness_is_down(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a day of a witness's word the home opens as before; later it waits for the witness, then goes on."""
+    subject, _ = two(rig)
+    rig.witness.kill()
+    with quick(rig, AT + timedelta(hours=23)) as vault:
+        is_held(vault, subject)
+    monkeypatch.setattr(newest, "AGAIN_SECONDS", 0.0)
+    with quick(rig, AT + timedelta(hours=25)) as vault:
+        with pytest.raises(WitnessUnavailable):
+            vault.open("name", subject, "pass_contract", "gate")
+        rig.witness.restart()
+        is_held(vault, subject)
+
+
+def test_an_operator_who_takes_the_risk_is_evidence(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the setting it opens, and one entry says who answers for it."""
+    subject, _ = two(rig)
+    rig.witness.kill()
+    monkeypatch.setenv("DUECARE_UNWITNESSED", "Zhang: the witness moved house")
+    with quick(rig, AT + timedelta(hours=25)) as vault:
+        is_held(vault, subject)
+        with vault.database.session() as session:
+            asked = select(EvidenceEntry).where(EvidenceEntry.kind == "vault:open_unwitnessed")
+            (entry,) = session.scalars(asked)
+        assert json.loads(entry.body)["by"] == "Zhang: the witness moved house"

@@ -124,6 +124,7 @@ def make_each(vault: Vault, ids: Sequence[str]) -> tuple[list[str], str]:
     """
     try:
         sequence(vault.database, vault.log)
+        vault.newest.note()
         if ids and not vault.witnesses:
             return [], "no witness is configured"
         return list(make_many(vault, ids)), ""

@@ -209,6 +209,7 @@ def missing(session: Session, field: str, subject: str, purpose: str) -> Duecare
 
 def _ask(vault: Vault, kind: str, fields: Sequence[str], purpose: str, actor: str, why: str) -> _Asked:
     one_line(actor=actor)
+    vault.newest.require()
     return _Asked(kind, tuple(fields), purpose, actor, why, vault.clock.now())
 
 

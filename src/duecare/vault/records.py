@@ -28,6 +28,7 @@ from duecare.vault.held import held
 from duecare.vault.index import Index
 from duecare.vault.keys import FileMasterKeys, MasterKeys
 from duecare.vault.models import VaultKey
+from duecare.vault.newest import Newest
 from duecare.vault.openings import Opened as Opened
 from duecare.vault.openings import Opening as Opening
 from duecare.vault.places import Place, registered
@@ -66,6 +67,7 @@ class Vault:
         self.blobs = Blobs(home.path / "blobs")
         self.index = Index(self.slots)
         self._purposes: dict[tuple[str, int], Purpose] = {}
+        self.newest = Newest(self)
         self.recovered = replay.recover(self)
 
     def seal(
@@ -97,7 +99,8 @@ class Vault:
         """The value of ``field`` of a subject, opened for ``purpose``. Call it outside of any transaction.
 
         ``why`` is for the person, who can ask who opened what. Raises ``NotGranted`` naming the holding, ``Erased``,
-        ``NeverHeld``, ``UnknownName``, ``KeyLost``, ``EvidenceBroken``.
+        ``NeverHeld``, ``UnknownName``, ``KeyLost``, ``EvidenceBroken``; ``WitnessUnavailable`` where this home has
+        witnesses and none vouches for it.
         """
         return openings.open_one(self, field, subject, purpose, actor, why)
 

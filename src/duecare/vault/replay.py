@@ -25,10 +25,8 @@ from sqlalchemy.orm import Session
 from duecare.consent import grants, purposes
 from duecare.consent.grants import EndKind
 from duecare.consent.models import GrantRow, SubjectRow
-from duecare.errors import BadInput, KeyLost, UnknownName, UseError, WitnessBroken, WitnessUnavailable
+from duecare.errors import KeyLost, UnknownName, UseError
 from duecare.evidence.certificate import KIND
-from duecare.evidence.checkpoint import Note
-from duecare.evidence.cosign import RemoteWitness
 from duecare.evidence.outbox import EvidenceEntry, LoggedEntry, adopt, read_entries, record
 from duecare.store.database import alone
 from duecare.vault import acts, erasure, rotation
@@ -49,9 +47,6 @@ if TYPE_CHECKING:
     from duecare.vault.records import Vault
 
 ADOPT = "evidence:adopt"
-WITNESS_SECONDS = 2.0
-"""How long the opening of a vault waits for a witness."""
-
 _KINDS = (
     "grant:end", "purpose:end", "erasure:begin", "subject:forget", "legal_hold:place", "legal_hold:lift",
     "retention:event", KIND,
@@ -72,7 +67,7 @@ def recover(vault: Vault) -> Replayed:
     Raises ``EvidenceBroken`` where the log was put back to an older copy: by what the database knows of it, or a
     witness.
     """
-    _ask_witnesses(vault)
+    vault.newest.ask()
     adopt(vault.database, vault.log, vault.clock)
     done, slots = _replay(vault)
     erasure.finish(vault, certify=False)
@@ -82,17 +77,6 @@ def recover(vault: Vault) -> Replayed:
     except KeyLost as error:
         structlog.get_logger().warning("rotation not finished", why=str(error))
     return Replayed(done, slots)
-
-
-def _ask_witnesses(vault: Vault) -> None:
-    """Have each witness cosign the log as it is: one that has seen a longer one says so."""
-    for each in vault.witnesses:
-        note = Note.parse(vault.log.note())
-        try:
-            RemoteWitness(each.url, each.key, WITNESS_SECONDS).cosign(vault.log, note, vault.log.size)
-        except (WitnessUnavailable, BadInput, WitnessBroken) as error:
-            # It may be down for a while, not know us yet or be broken: what is held is not made unreachable by that.
-            structlog.get_logger().warning("witness not asked", witness=each.key.name, why=str(error))
 
 
 def _replay(vault: Vault) -> tuple[int, int]:

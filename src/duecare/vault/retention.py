@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import ColumnElement, case, exists, func, select, true
 from sqlalchemy.orm import Session, aliased
@@ -26,7 +27,7 @@ from duecare.consent import subjects as people
 from duecare.consent.grants import EndKind
 from duecare.consent.models import GrantEnd, GrantRow
 from duecare.consent.purposes import Purpose, Retention
-from duecare.errors import BadInput, UnknownName
+from duecare.errors import BadInput, EvidenceBroken, UnknownName
 from duecare.evidence.outbox import record
 from duecare.store.database import alone
 from duecare.vault import erasure, exports
@@ -133,7 +134,12 @@ def run(vault: Vault, progress: Progress | None = None, certifying: Progress | N
     exports.remove_expired(vault, at)
     exports.remove_erased(vault)
     erasure.sweep(vault)
-    return Ran(erased, sum(each.held for each in found), erasure.finish(vault, progress=certifying))
+    finished = erasure.finish(vault, progress=certifying)
+    try:
+        vault.newest.ask()  # so that a restart finds a word of theirs that is not old
+    except EvidenceBroken as error:
+        structlog.get_logger().error("a witness contradicts the log", why=str(error))
+    return Ran(erased, sum(each.held for each in found), finished)
 
 
 def scheduled(vault: Vault, every: int = EVERY_SECONDS) -> BackgroundScheduler:
