@@ -109,6 +109,16 @@ def matches(pattern: re.Pattern[str], value: Any) -> bool:
     return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
+def is_moment(value: Any) -> bool:
+    if not matches(TIME, value):
+        return False
+    year, month, day, hour, minute, second = (int(each) for each in re.findall("[0-9]+", value)[:6])
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    days = [31, 29 if leap else 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+    exists = year >= 1 and 1 <= month <= 12 and 1 <= day <= days[month - 1]
+    return exists and hour <= 23 and minute <= 59 and second <= 59
+
+
 def is_list(value: Any) -> bool:
     return isinstance(value, list)
 
@@ -132,7 +142,7 @@ def read_file(data: bytes) -> tuple[dict[str, Any], dict[str, Any], list[bytes]]
             need(matches(HEX, each["salt"]) and len(each["salt"]) == 64 and isinstance(each["value"], str))
         need(len({each["commitment"] for each in holder}) == len(holder))
     entry = read_json(document["leaf"].encode())
-    need(is_object(entry, "at", "body", "id", "kind", "subject") and matches(TIME, entry["at"]))
+    need(is_object(entry, "at", "body", "id", "kind", "subject") and is_moment(entry["at"]))
     need(type(entry["id"]) is int and entry["id"] >= 1)
     need(entry["kind"] == "erasure:complete" and is_text(entry["subject"]))
     read_body(entry["body"])
@@ -142,7 +152,7 @@ def read_file(data: bytes) -> tuple[dict[str, Any], dict[str, Any], list[bytes]]
 def read_body(body: Any) -> None:
     need(is_object(body, "article", "certificate", "erased_at", "fields", "keys", "places", "purpose", "reason",
                    "subject"))  # fmt: skip
-    need(is_text(body["article"]) and matches(HEX, body["certificate"]) and matches(TIME, body["erased_at"]))
+    need(is_text(body["article"]) and matches(HEX, body["certificate"]) and is_moment(body["erased_at"]))
     need(is_text(body["purpose"]) and matches(COMMITMENT, body["subject"]))
     need(body["reason"] in ["withdrawal", "purpose_ended", "schedule", "request"])
     need(is_list(body["fields"]) and is_list(body["keys"]) and is_list(body["places"]))

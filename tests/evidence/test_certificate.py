@@ -9,12 +9,14 @@ import json
 import shutil
 import subprocess
 import sys
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -170,6 +172,48 @@ def test_both_verifiers_agree_on_every_edit_of_the_note(data: st.DataObject) -> 
     piece = data.draw(st.text(st.sampled_from("\n \u2014=+A0é\t\x7f\u00a0\u3000"), max_size=4))
     document = {**DOCUMENT, "checkpoint": note[:start] + piece + note[stop:]}
     assert holds(as_file(written(document))) <= (document == DOCUMENT)
+
+
+@pytest.mark.parametrize(
+    ("moment", "exists"),
+    [
+        ("2024-02-29T00:00:00.000000Z", True), ("2023-02-29T00:00:00.000000Z", False),
+        ("1900-02-29T00:00:00.000000Z", False), ("2026-02-30T00:00:00.000000Z", False),
+        ("2026-13-01T00:00:00.000000Z", False), ("0000-01-01T00:00:00.000000Z", False),
+        ("0001-01-01T00:00:00.000000Z", True), ("9999-12-31T23:59:59.999999Z", True),
+        ("2016-12-31T23:59:60.000000Z", False), ("2026-01-01T24:00:00.000000Z", False),
+        ("2026-01-01T00:60:00.000000Z", False), ("2026-01-00T00:00:00.000000Z", False),
+    ],
+)  # fmt: skip
+def test_a_moment_exists(moment: str, exists: bool) -> None:
+    """Both verifiers take moments that there are, and no others, wherever one stands."""
+    for of in ("at", "erased_at"):
+        document = json.loads(DATA)
+        entry = json.loads(document["leaf"])
+        (entry if of == "at" else entry["body"])[of] = moment
+        document["leaf"] = rfc8785.dumps(entry).decode()
+        assert dict(judged(certificate_bytes(document)))["form"] is exists
+
+
+@pytest.mark.parametrize("depth", [5, 500, 100_000])
+def test_what_is_nested_too_deep_is_of_no_form(depth: int) -> None:
+    """Any depth beyond that of the form is refused, by a check and never by a crash."""
+    deep = DATA.replace(b'"format"', b'"deep":' + b"[" * depth + b"]" * depth + b',"format"')
+    assert judged(deep) == [("form", False)]
+
+
+def test_a_signature_has_one_form() -> None:
+    """S plus the order of the group would satisfy the same equation: both verifiers refuse it, of log and witness."""
+    order = 2**252 + 27742317777372353535851937790883648493
+    for which, check in ((-2, "signature"), (-1, "cosignature")):
+        document = json.loads(DATA)
+        lines = document["checkpoint"].removesuffix("\n").split("\n")
+        head, _, encoded = lines[which].rpartition(" ")
+        raw = b64decode(encoded)
+        malleable = int.from_bytes(raw[-32:], "little") + order
+        lines[which] = f"{head} {b64encode(raw[:-32] + malleable.to_bytes(32, 'little')).decode()}"
+        document["checkpoint"] = "\n".join(lines) + "\n"
+        assert not dict(judged(certificate_bytes(document)))[check]
 
 
 def test_another_key_is_refused() -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import rfc8785
@@ -187,7 +188,7 @@ def _check_entry(entry: Mapping[str, Any]) -> None:
     number, body = entry["id"], entry["body"]
     if entry["kind"] != KIND:
         raise EvidenceBroken(f"The entry is of the kind {entry['kind']!r}, not {KIND}.")
-    if type(number) is not int or number < 1 or not _matches(_MOMENT, entry["at"]) or not _is_text(entry["subject"]):
+    if type(number) is not int or number < 1 or not _is_moment(entry["at"]) or not _is_text(entry["subject"]):
         raise EvidenceBroken("The entry's id is not a whole number from 1, or its at or subject not what they must be.")
     if not isinstance(body, dict) or set(body) != _BODY_FIELDS:
         raise EvidenceBroken(f"The body has not exactly the fields {', '.join(sorted(_BODY_FIELDS))}.")
@@ -196,7 +197,7 @@ def _check_entry(entry: Mapping[str, Any]) -> None:
         for name, sound in (
             ("article", _is_text(body["article"])),
             ("certificate", _matches(_HEX, body["certificate"])),
-            ("erased_at", _matches(_MOMENT, body["erased_at"])),
+            ("erased_at", _is_moment(body["erased_at"])),
             ("fields", _all(body["fields"], {"commitment", "field"}, _is_field)),
             ("keys", isinstance(body["keys"], list) and all(_matches(_HEX, each) for each in body["keys"])),
             ("places", _all(body["places"], {"place", "removed"}, _is_place)),
@@ -245,6 +246,17 @@ def _all(values: Any, names: set[str], sound: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
+
+
+def _is_moment(value: Any) -> bool:
+    """Whether ``value`` has the form of a moment, and there is one: 30 February is none."""
+    if not _matches(_MOMENT, value):
+        return False
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return value[11:13] != "24"  # newer Pythons take 24:00 for the next midnight
 
 
 def _matches(pattern: re.Pattern[str], value: Any) -> bool:
