@@ -79,6 +79,9 @@ class Forbidden(DuecareError):
         super().__init__(message, hint=hint)
         self.reasons = reasons
 
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.message, *self.reasons, self.hint) if part).strip()
+
 
 class NotGranted(Forbidden):
     """No grant of the person stands for this purpose, or what was asked for is not held for it."""

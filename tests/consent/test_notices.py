@@ -70,6 +70,14 @@ def test_a_notice_says_who_processes_in_both_languages(park: Database) -> None:
     for notice, controller, why in (
         (replace(FIRST, body_en=" "), PARK, "empty body_en"),
         (replace(FIRST, withdrawal_zh=""), PARK, "empty withdrawal_zh"),
+        (
+            replace(FIRST, words={**FIRST.words, "card_and_id": ("年卡加身份证", " ")}),
+            PARK,
+            "no word for card_and_id in en",
+        ),
+        (replace(FIRST, words={**FIRST.words, "entry_methods": ("", "ways in")}), PARK, "entry_methods in zh"),
+        (replace(FIRST, terms={**FIRST.terms, "fee": 10}), PARK, "no word for fee in zh and en"),
+        (replace(FIRST, terms={**FIRST.terms, "entry_methods": ["on_foot"]}), PARK, "no word for on_foot"),
         (replace(FIRST, name="Annual pass"), PARK, "cannot name a notice"),
         (FIRST, replace(PARK, contact=""), "controller's contact"),
         (FIRST, replace(PARK, places=()), "controller's places"),

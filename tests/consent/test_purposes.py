@@ -54,7 +54,7 @@ def test_the_same_declaration_again_changes_nothing(park: Database) -> None:
         before = len(session.scalars(select(EvidenceEntry)).all())
         assert declare(session, ENGINE, FIELDS, PURPOSES, AT + DAY) == []
         assert len(session.scalars(select(EvidenceEntry)).all()) == before
-        longer = replace(PHOTO, retention=Retention("pass_expired", years=7))
+        longer = replace(PHOTO, retention=replace(PHOTO.retention, years=7))
         assert declare(session, ENGINE, FIELDS, [*PURPOSES[:1], longer, *PURPOSES[2:]], AT + DAY) == ["pass_photo"]
         assert purpose(session, "pass_photo").number == 2
         entry = session.scalars(select(EvidenceEntry).order_by(EvidenceEntry.id.desc())).first()
@@ -97,6 +97,26 @@ def test_sensitive_data_needs_its_necessity(empty: Database) -> None:
     """Even an optional purpose says why it needs sensitive data (case 2)."""
     with pytest.raises(Forbidden, match=r"guo_v_safari_park\.sensitive_necessity"), empty.session() as session:
         declare(session, ENGINE, FIELDS, [replace(FACE, necessity=None)], AT)
+
+
+def test_sensitive_data_has_a_purpose_of_its_own(empty: Database) -> None:
+    """Beside other data, or on a contract, it would be agreed to with something else: refused, and nothing is kept."""
+    proof = Necessity("入园", "Entry.", {"fingerprint": "比对", "phone": "通知", "face": "比对"})
+    religion = PersonalField("faith", "宗教信仰", "religion", special=Special.RELIGION)
+    for fields_, basis, why in (
+        (("fingerprint", "phone"), Basis.CONSENT, "mixed"),
+        (("fingerprint", "faith"), Basis.CONSENT, "mixed"),
+        (("fingerprint",), Basis.CONTRACT, "sensitive_by_contract"),
+    ):
+        mix = replace(FACE, name="mix", fields=fields_, basis=basis, necessity=replace(
+            proof, fields={**proof.fields, "faith": "饮食"}))  # fmt: skip
+        with pytest.raises(Forbidden, match=rf"guo_v_safari_park\.{why}") as caught, empty.session() as session:
+            declare(session, ENGINE, [*FIELDS, religion], [mix], AT)
+        assert "What would allow it" in str(caught.value)
+    with empty.session() as session:
+        assert purposes(session) == []
+        both = replace(FACE, name="both", fields=("fingerprint", "face"), necessity=proof)
+        assert declare(session, ENGINE, FIELDS, [both], AT) == ["both"], "one kind"
 
 
 def test_a_field_that_becomes_sensitive_is_decided_anew(park: Database) -> None:
@@ -154,6 +174,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"necessity": Necessity("一", "One.", {"portrait": "x"})}, "There is no field 'portrait'"),
     ({"activities": (Activity.PROVIDE,)}, "names no recipients"),
     ({"retention": Retention("")}, "retention of pass_photo"),
+    ({"retention": Retention("e")}, "retention of pass_photo does not say"),
+    ({"retention": Retention("e", months=3, zh="年卡到期")}, "retention of pass_photo does not say"),
     ({"retention": Retention("pass_expired", months=-1)}, "retention of pass_photo"),
 ]
 WRONG_FIELDS = [
@@ -218,8 +240,8 @@ def test_every_basis_and_activity_can_be_declared(empty: Database) -> None:
     """The eight activities and six bases of the law are all known to the rules."""
     every = [
         Purpose(
-            f"for_{basis.value}", "一", "One", ("photo",), tuple(Activity), basis, Retention("e"), "n",
-            recipients=("某公司",),
+            f"for_{basis.value}", "一", "One", ("photo",), tuple(Activity), basis,
+            Retention("e", zh="事", en="it"), "n", recipients=("某公司",),
         )
         for basis in Basis
     ]  # fmt: skip

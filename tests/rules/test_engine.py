@@ -79,8 +79,8 @@ def test_an_operators_policy_about_everything_leaves_holds_alone(tmp_path: Path,
     engine = Engine.load(operator(tmp_path, f'@id("mine.all") @en("Nothing.") forbid (principal, {scope});'))
     assert engine.decide(HELD).allowed
     assert [reason.id for reason in engine.decide(HELD).reasons] == ["guo_v_safari_park.legal_hold"]
-    declare = Request("declare", "Service", "consent", "Purpose", "news",
-                      {"required": False, "proven": True, "special": False, "basis": "consent"})  # fmt: skip
+    context = {"required": False, "proven": True, "special": False, "mixed": False, "basis": "consent"}
+    declare = Request("declare", "Service", "consent", "Purpose", "news", context)
     both = engine.decide_each([HELD, declare, HELD])
     assert [each.allowed for each in both] == [True, False, True]
     assert [reason.id for reason in both[1].reasons] == ["mine.all"]

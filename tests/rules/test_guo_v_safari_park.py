@@ -19,7 +19,7 @@ PLAIN: dict[str, dict[str, Any]] = {
         "activity": "use", "listed": True, "within": True, "granted": True, "ended": False, "special": False,
         "separate": True,
     },
-    "declare": {"required": False, "proven": True, "special": False, "basis": "consent"},
+    "declare": {"required": False, "proven": True, "special": False, "mixed": False, "basis": "consent"},
     "grant": {"special": False, "bundled": False, "informed": True, "affirmed": True, "basis": "consent"},
     "keep": {"due": False, "ended": False, "held": False},
     "offer": {"biometric": False, "alternative": False},
@@ -59,6 +59,8 @@ ALLOWED = [
 ]
 FORBIDDEN = [
     ("declare", "sensitive_necessity", {"special": True, "proven": False}),
+    ("declare", "mixed", {"special": True, "mixed": True}),
+    ("declare", "sensitive_by_contract", {"special": True, "basis": "contract"}),
     ("process", "no_grant", {"granted": False}),
     ("process", "no_grant", {"granted": False, "special": True, "separate": False}),
     ("process", "ended", {"granted": False, "ended": True}),

@@ -12,7 +12,7 @@ from duecare.rules.engine import Engine, Request
 
 ENGINE = Engine.load()
 BASES = ("consent", "contract", "statutory", "vital", "public", "lawful_disclosure")
-PLAIN: dict[str, Any] = {"required": False, "proven": False, "special": False, "basis": "consent"}
+PLAIN: dict[str, Any] = {"required": False, "proven": False, "special": False, "mixed": False, "basis": "consent"}
 
 
 def declare(**circumstances: Any) -> Request:
@@ -35,6 +35,8 @@ FORBIDDEN = [
     ("wang_v_tencent.necessity", {"required": True, "basis": "contract"}),
     ("guo_v_safari_park.sensitive_necessity", {"special": True}),
     ("guo_v_safari_park.sensitive_necessity", {"special": True, "basis": "statutory"}),
+    ("guo_v_safari_park.mixed", {"special": True, "proven": True, "mixed": True}),
+    ("guo_v_safari_park.sensitive_by_contract", {"special": True, "proven": True, "basis": "contract"}),
 ]
 
 
@@ -73,16 +75,18 @@ def test_region_and_sex_of_2020() -> None:
 
 
 def test_every_combination() -> None:
-    """In all 48 circumstances there can be, the policies decide as the holding reads."""
+    """In all 96 circumstances there can be, the policies decide as the holding reads."""
     given = [
-        {"required": required, "proven": proven, "special": special, "basis": basis}
-        for required, proven, special, basis in product((True, False), (True, False), (True, False), BASES)
+        {"required": required, "proven": proven, "special": special, "mixed": mixed, "basis": basis}
+        for required, proven, special, mixed, basis in product(*[(True, False)] * 4, BASES)
     ]
-    assert len(given) == 48
+    assert len(given) == 96
     decisions = ENGINE.decide_each([declare(**each) for each in given])
     needs_proof = [each["required"] or each["special"] for each in given]
+    bundled = [each["special"] and (each["mixed"] or each["basis"] == "contract") for each in given]
     assert [decision.allowed for decision in decisions] == [
-        each["proven"] or not needs for each, needs in zip(given, needs_proof, strict=True)
+        (each["proven"] or not needs) and not wrong
+        for each, needs, wrong in zip(given, needs_proof, bundled, strict=True)
     ]
 
 

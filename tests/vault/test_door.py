@@ -13,6 +13,8 @@ VAULT = ROOT / "vault"
 CIPHERS = ("cryptography.hazmat.primitives.ciphers", "cryptography.hazmat.primitives.keywrap", "cryptography.fernet")
 KEYS = ("keys", "slots", "fields", "blobs", "index", "models", "collection", "openings", "succession")
 """Modules of the vault that handle keys, ciphertexts or the tables of both."""
+PARTS = ("slots", "blobs", "index")
+"""What an open vault has inside, and nobody else touches."""
 TABLES = ("vault_keys", "vault_values", "vault_wraps", "vault_lookups", "vault_index_keys")
 MIGRATION = "0005_vault.py"
 
@@ -60,6 +62,25 @@ def test_no_other_module_reads_ciphertexts_or_the_files_of_the_keys() -> None:
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 for word in (*TABLES, "vault.slots", "vault.master"):
                     assert word not in node.value, f"{path} names {word}"
+
+
+def reached(tree: ast.Module) -> Iterator[str]:
+    """Which of the vault's inner parts a module reaches for as an attribute of something called vault."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in PARTS:
+            holder = node.value
+            name = holder.id if isinstance(holder, ast.Name) else getattr(holder, "attr", "")
+            if "vault" in name.lower():
+                yield f"{name}.{node.attr}"
+
+
+def test_no_other_module_reaches_into_an_open_vault() -> None:
+    """Whoever has a vault in hand takes neither its slots nor its sealed files nor its index."""
+    for path, tree in sources(inside=False):
+        assert not list(reached(tree)), f"{path} uses {list(reached(tree))}"
+    inside = {each for _, tree in sources(inside=True) for each in reached(tree)}
+    assert inside >= {"vault.slots", "vault.blobs", "vault.index"}, "the scan sees them where they are"
+    assert list(reached(ast.parse("park.vault.slots.key(1); self._vault.blobs"))) == ["vault.slots", "_vault.blobs"]
 
 
 def test_a_plaintext_comes_to_be_in_one_function() -> None:

@@ -305,3 +305,20 @@ def test_what_an_ended_grant_left_is_not_sealed_over(vault: Vault) -> None:
     with vault.database.session() as session:
         vault.seal(session, subject, BASIC, ["pass_contract"], "counter")
     assert vault.open("name", subject, "pass_contract", "gate") == BASIC["name"]
+
+
+def test_a_field_that_does_not_exist_is_unknown(vault: Vault) -> None:
+    """Asked for one or for many, a mistyped field is told as such, not as something that is not granted."""
+    subject = holder(vault)
+    with pytest.raises(UnknownName, match="field 'zz'"):
+        vault.open("zz", subject, "pass_contract", "gate")
+    with pytest.raises(UnknownName, match="field 'zz'"):
+        vault.open_many(["name", "zz"], [subject], "pass_contract", "gate")
+
+
+def test_who_is_named_twice_is_unopened_once(vault: Vault) -> None:
+    """Each of the subjects asked for is either opened or listed, once."""
+    subject, other = holder(vault), person(vault)
+    opened_ = vault.open_many(["name"], [other, subject, other, subject], "pass_contract", "gate")
+    assert [row[0] for row in opened_.rows] == [subject]
+    assert opened_.unopened == (other,)

@@ -324,6 +324,7 @@ def _content(notice: Notice, controller: Controller) -> str:
     for what in ("zh", "en", "body_zh", "body_en", "withdrawal_zh", "withdrawal_en"):
         if not getattr(notice, what).strip():
             raise BadInput(f"The notice {notice.name} has an empty {what}.", hint="Say it in both languages.")
+    _check_words(notice)
     for what in ("name", "code", "address", "contact", "jurisdiction", "places"):
         if not getattr(controller, what):
             raise BadInput(
@@ -342,6 +343,21 @@ def _content(notice: Notice, controller: Controller) -> str:
         },
     }  # fmt: skip
     return rfc8785.dumps(content).decode()
+
+
+def _check_words(notice: Notice) -> None:
+    """Raise ``BadInput`` where a term, or a word that is its value, has no name in both languages."""
+    used = list(notice.terms)
+    for each in notice.terms.values():
+        used += [each] if isinstance(each, str) else list(each) if isinstance(each, (list, tuple)) else []
+    for name in dict.fromkeys([*used, *notice.words]):
+        pair = notice.words.get(name, ("", ""))
+        lacking = [language for language, word in zip(("zh", "en"), pair, strict=True) if not word.strip()]
+        if lacking:
+            raise BadInput(
+                f"The notice {notice.name} has no word for {name} in {' and '.join(lacking)}.",
+                hint="Give words for each term and each of its values, in both languages: people are shown them.",
+            )
 
 
 def _read(row: NoticeVersion) -> Version:

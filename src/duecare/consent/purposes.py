@@ -137,6 +137,11 @@ class Purpose:
         return tuple(each for each in Special if each in kinds)
 
     @property
+    def mixed(self) -> bool:
+        """Whether sensitive data of one kind stands beside other data among its fields."""
+        return bool(self.special) and len({each.special for each in self.told}) > 1
+
+    @property
     def proven(self) -> bool:
         """Whether the necessity proof speaks of every field."""
         proof = self.necessity
@@ -222,6 +227,11 @@ def _checked(given: Purpose, known: Mapping[str, PersonalField]) -> Purpose:
     kept = given.retention
     if not kept.event or min(kept.months, kept.days, kept.years) < 0:
         raise BadInput(f"The retention of {given.name} is {kept}.", hint="Name an event, and times from 0 after it.")
+    if not (kept.zh.strip() and kept.en.strip()):
+        raise BadInput(
+            f"The retention of {given.name} does not say what {kept.event} is.",
+            hint="Name the event in both languages: people are told until when their data is kept (PIPL art. 17).",
+        )
     fields = [known[name] for name in given.fields]
     return replace(given, told=tuple(FieldWords(each.name, each.zh, each.en, each.special) for each in fields))
 
@@ -264,6 +274,7 @@ def _decide(engine: Engine, given: Purpose) -> Decision:
         "required": given.required,
         "proven": given.proven,
         "special": bool(given.special),
+        "mixed": given.mixed,
         "basis": given.basis.value,
     }
     return engine.decide(

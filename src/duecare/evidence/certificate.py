@@ -256,7 +256,7 @@ def _is_moment(value: Any) -> bool:
         datetime.fromisoformat(value)
     except ValueError:
         return False
-    return value[11:13] != "24"  # newer Pythons take 24:00 for the next midnight
+    return str(value)[11:13] != "24"  # newer Pythons take 24:00 for the next midnight
 
 
 def _matches(pattern: re.Pattern[str], value: Any) -> bool:

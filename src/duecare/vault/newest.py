@@ -11,7 +11,6 @@ unless an operator takes that upon themselves, which is evidence.
 from __future__ import annotations
 
 import json
-import secrets
 import threading
 import time
 from contextlib import suppress
@@ -27,8 +26,8 @@ from duecare.evidence import merkle
 from duecare.evidence.checkpoint import Note, open_checkpoint
 from duecare.evidence.cosign import RemoteWitness
 from duecare.evidence.outbox import record
+from duecare.store import durable
 from duecare.vault.entries import one_line
-from duecare.vault.keys import sync_folder, write_private
 
 if TYPE_CHECKING:
     from duecare.vault.records import Vault
@@ -138,11 +137,8 @@ class Newest:
         size = log.size
         root = merkle.tree_root(size, log.nodes(size)).hex()
         said = {"size": size, "root": root, "witnessed_at": at.isoformat()}
-        temporary = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_private(temporary, json.dumps(said).encode())
-            temporary.replace(self._path)
-            sync_folder(self._path.parent)
+            durable.replace(self._path, json.dumps(said).encode())
         except OSError as error:
             structlog.get_logger().warning("not noted how long the log is", path=str(self._path), why=str(error))

@@ -53,7 +53,7 @@ _Row = Row[*tuple[Any, ...]]
 class Opened:
     """What a bulk opening gave: ``rows`` of subject, field and value, by subject; ``entry`` of evidence.
 
-    ``unopened``: the subjects that were asked for and of whom nothing was opened.
+    ``unopened``: the subjects that were asked for and of whom nothing was opened, each once.
     """
 
     rows: list[tuple[str, str, Value]]
@@ -118,6 +118,8 @@ def open_many(
     asked = _ask(vault, kind, sorted(fields), purpose, actor, why)
     with vault.database.session() as session:
         connection = session.connection()
+        for name in fields:
+            declared_field(session, name)
         condition, decided = vault.decisions.allowed(vault.versions(session, purpose), Activity.USE, fields, actor)
         if not any(each.allowed for each in decided):
             refused = not_granted(purpose, decided[0], vault.home.settings.language)
@@ -133,7 +135,7 @@ def open_many(
             entry = _note(connection, asked, reasons(decided), list(who), list(who.values()))
     if refused is not None:
         raise refused
-    return Opened(rows, entry, tuple(each for each in subjects or () if each not in who))
+    return Opened(rows, entry, tuple(each for each in dict.fromkeys(subjects or ()) if each not in who))
 
 
 def find_all(vault: Vault, field: str, value: str, purpose: str, actor: str) -> list[str]:
@@ -240,6 +242,7 @@ def _allows(
         named = [each.id for each in decision.reasons]
         if not decision.allowed:
             gone = _gone(session, field, subject, asked.purpose)
+            declared_field(session, field)
             return gone or not_granted(asked.purpose, decision, vault.home.settings.language), named
         if row.value_id is None or row.key_grant != row.grant_id:
             return missing(session, field, subject, asked.purpose), named

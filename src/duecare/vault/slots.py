@@ -366,5 +366,5 @@ def _rewrapped(old: _File, key: bytes) -> Iterator[bytes]:
 def _lost(slot: Slot, path: Path, why: str) -> KeyLost:
     return KeyLost(
         f"The key {slot.key} is not in slot {slot.number} of {path}: {why}.",
-        hint="keys/ is an older copy or damaged. Put the newest one back; duecare keys show says what is missing.",
+        hint="keys/ is an older copy or damaged. Put back the newest copy that you keep apart; nothing was changed.",
     )
