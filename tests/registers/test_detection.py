@@ -164,7 +164,7 @@ def expected(tables: Tables, coverage: Coverage) -> list[dict[str, Any]]:
         before, before_on = max(versions, key=lambda v: v[4])[2:4] if versions else (None, None)
         after, after_on, correction = (row[4], row[2], row[3]) if row else (None, None, False)
         who = entity if coverage is Coverage.LISTED else WHOLE
-        not_before = max((at for read, at in tables["earlier"] if read == who), default=None)
+        not_before = max((at for read, at in tables["earlier"] if read in (entity, WHOLE)), default=None)
         same = (before, before_on) == (after, after_on)
         if coverage is Coverage.ADDITIONS:
             same = same or (after, after_on) in [v[2:4] for v in versions]
@@ -215,9 +215,11 @@ def histories(draw: st.DrawFn) -> tuple[Tables, Coverage]:
     spoilt = draw(st.sampled_from([0, 0, 1]))
     listed = coverage is Coverage.LISTED
     covered = draw(st.sets(st.sampled_from(_ENTITIES), min_size=1)) if listed else {WHOLE}
-    read_before = draw(st.sets(st.sampled_from(_ENTITIES))) if listed else ({WHOLE} if past else set())
+    # A source may give its list as a whole at one time and in parts at another.
+    read_before = draw(st.sets(st.sampled_from((*_ENTITIES, WHOLE)))) if past else set()
     others = draw(st.sets(st.sampled_from(_ENTITIES)))
     news_from = draw(st.sampled_from([date(2020, 5, 5), date(2020, 5, 6)]))
+    moments = [(entity, number) for entity in sorted(read_before) for number in range(len(past))]
     return {
         "rows": [
             (*place, on, correction, text, mark(text, on, 0))
@@ -226,7 +228,12 @@ def histories(draw: st.DrawFn) -> tuple[Tables, Coverage]:
         ],
         "held": [(*place, mark(*value, spoilt)) for place, value in held.items()],
         "versions": versions,
-        "earlier": [(entity, DAY[number]) for entity in sorted(read_before) for number in range(len(past) or 1)],
+        "earlier": [
+            (entity, DAY[number])
+            for entity in sorted(read_before)
+            for number in range(len(past))
+            if draw(st.booleans())
+        ],
         "reads": [(entity, DAY[9], "snapshot", news_from) for entity in sorted(covered)],
         "seen": [(version[0],) for version in versions] + [(entity,) for entity in sorted(others)],
     }, coverage

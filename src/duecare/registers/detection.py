@@ -146,19 +146,24 @@ def with_kinds(rows: ir.Table, known: ir.Table) -> ir.Table:
 
 
 def _with_times(differing: ir.Table, given: Inputs, coverage: Coverage) -> ir.Table:
-    """When the section was read, and when it had been read before: of the entity, or of the whole list."""
+    """When the section was read, and when it had been read before: of the entity by itself, or in a whole list."""
+    lists = given.earlier.filter(given.earlier.entity == WHOLE)
+    last_list = lists.aggregate(last_list=lists.observed_at.max())
+    single = given.earlier.filter(given.earlier.entity != WHOLE).semi_join(differing, "entity")
+    last_own = single.group_by("entity").aggregate(last_own=single.observed_at.max())
+    now = given.reads.select("entity", "observed_at", "snapshot", "news_from").cross_join(last_list)
     if coverage is Coverage.LISTED:
-        earlier = given.earlier.semi_join(differing, "entity").group_by("entity")
-        last = earlier.aggregate(not_before=given.earlier.observed_at.max())
-        times = given.reads.left_join(last, "entity").select(
-            "entity", "observed_at", "snapshot", "news_from", "not_before"
-        )
-        return differing.inner_join(times, "entity")
-    whole = given.earlier.filter(given.earlier.entity == WHOLE)
-    times = given.reads.select("observed_at", "snapshot", "news_from").cross_join(
-        whole.aggregate(not_before=whole.observed_at.max())
+        rows = differing.inner_join(now, "entity")
+    else:
+        rows = differing.cross_join(now.drop("entity"))
+    rows = rows.left_join(last_own, "entity")
+    newest = ibis.cases(
+        (rows.last_own.isnull(), rows.last_list),
+        (rows.last_list.isnull(), rows.last_own),
+        (rows.last_own > rows.last_list, rows.last_own),
+        else_=rows.last_list,
     )
-    return differing.cross_join(times)
+    return rows.mutate(not_before=newest).drop("last_list", "last_own", "entity_right")
 
 
 def _with_former_value(rows: ir.Table, differing: ir.Table, given: Inputs) -> ir.Table:

@@ -29,12 +29,15 @@ Stager = Callable[[Home, Adapter, Arrival, str], AbstractContextManager[tuple[St
 
 
 def is_late(home: Home, tables: Tables, made: Stage) -> bool:
-    """Whether anything that ``made`` read had been read at the same moment or later already."""
+    """Whether anything that ``made`` read had been read at the same moment or later already, by itself or in a list."""
     row = home.lake.connection.execute(
-        f"""SELECT count(*) FROM (SELECT DISTINCT section, entity, observed_at FROM {made.reads} WHERE {READABLE}) m
-        JOIN (SELECT section, entity, max(observed_at) AS latest FROM {tables.scan("reads")} WHERE {READABLE}
-              GROUP BY ALL) r
-          ON r.section = m.section AND r.entity = m.entity AND r.latest >= m.observed_at"""
+        f"""WITH now AS (SELECT DISTINCT section, entity, observed_at FROM {made.reads} WHERE {READABLE}),
+        before AS (SELECT section, entity, max(observed_at) AS latest FROM {tables.scan("reads")} WHERE {READABLE}
+                   GROUP BY ALL),
+        lists AS (SELECT section, max(latest) FILTER (entity = '{WHOLE}') AS list, max(latest) AS any_read
+                  FROM before GROUP BY ALL)
+        SELECT count(*) FROM now LEFT JOIN before USING (section, entity) LEFT JOIN lists USING (section)
+        WHERE latest >= observed_at OR list >= observed_at OR (entity = '{WHOLE}' AND any_read >= observed_at)"""
     ).fetchone()
     return bool(row and row[0])
 
@@ -198,18 +201,19 @@ def _refold(home: Home, tables: Tables, batch: str, seq: int, moved: str) -> Non
         f"""CREATE TABLE work.cover AS
         WITH readings AS (
             SELECT section, entity, observed_at, arg_max(coverage, seq) AS coverage, arg_max(batch, seq) AS batch,
-                   arg_max(snapshot, seq) AS snapshot
+                   arg_max(snapshot, seq) AS snapshot, max(seq) AS seq
             FROM {tables.scan("reads")} WHERE {READABLE} GROUP BY ALL),
         fresh AS (SELECT DISTINCT section, entity, observed_at, true AS is_new FROM work.incoming_reads
                   WHERE {READABLE}),
         marked AS (SELECT r.*, coalesce(i.is_new, false) AS is_new
                    FROM readings r LEFT JOIN fresh i USING (section, entity, observed_at))
-        SELECT *, dense_rank() OVER (PARTITION BY section, entity ORDER BY observed_at) AS n FROM (
-            SELECT a.section, a.entity, r.observed_at, r.coverage, r.batch, r.snapshot, r.is_new
+        SELECT *, row_number() OVER (PARTITION BY section, entity ORDER BY observed_at) AS n FROM (
+            SELECT a.section, a.entity, r.observed_at, r.coverage, r.batch, r.snapshot, r.is_new, r.seq
             FROM work.affected a JOIN marked r ON r.section = a.section AND r.entity = a.entity
             UNION ALL
-            SELECT a.section, a.entity, r.observed_at, r.coverage, r.batch, r.snapshot, r.is_new
-            FROM work.affected a JOIN marked r ON r.section = a.section AND r.entity = '{WHOLE}')"""
+            SELECT a.section, a.entity, r.observed_at, r.coverage, r.batch, r.snapshot, r.is_new, r.seq
+            FROM work.affected a JOIN marked r ON r.section = a.section AND r.entity = '{WHOLE}')
+        QUALIFY row_number() OVER (PARTITION BY section, entity, observed_at ORDER BY seq DESC) = 1"""
     )
     run(
         f"""CREATE TABLE work.former AS
