@@ -228,12 +228,7 @@ def histories(draw: st.DrawFn) -> tuple[Tables, Coverage]:
         ],
         "held": [(*place, mark(*value, spoilt)) for place, value in held.items()],
         "versions": versions,
-        "earlier": [
-            (entity, DAY[number])
-            for entity in sorted(read_before)
-            for number in range(len(past))
-            if draw(st.booleans())
-        ],
+        "earlier": [(entity, DAY[number]) for entity, number in moments if draw(st.booleans())],
         "reads": [(entity, DAY[9], "snapshot", news_from) for entity in sorted(covered)],
         "seen": [(version[0],) for version in versions] + [(entity,) for entity in sorted(others)],
     }, coverage
