@@ -248,6 +248,7 @@ def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
 def test_two_homes_never_touch(lists: tuple[Path, Path], tmp_path: Path, database_url: str) -> None:
     """What is read into one home is not seen in another; a database that belongs to one is refused by the other."""
     assert run("ingest", "us-sec-issuers-history", lists[0], home=tmp_path / "one").returncode == 0
+    assert run("changes", "--since", "2025-02-28", "--json", home=tmp_path / "one").stdout == ""
     before = sorted(path.relative_to(tmp_path) for path in (tmp_path / "one").rglob("*"))
     assert run("ingest", "us-sec-issuers-history", lists[1], home=tmp_path / "two").returncode == 0
     assert run("changes", "--since", "2025-02-28", "--json", home=tmp_path / "one").stdout == ""

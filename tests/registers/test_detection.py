@@ -249,6 +249,9 @@ def test_spark_finds_what_a_plain_reading_finds(spark: Run, history: tuple[Table
     assert spark(*history) == expected(*history)
 
 
+_READ = "SELECT entity, observed_at, snapshot, DATE '2020-01-01' AS news_from"
+
+
 @pytest.mark.timeout(600)
 def test_spark_reads_the_lake(session: Any, tmp_path: Path) -> None:
     """Spark reads the Parquet files of the Delta tables as they are, and finds in a new list what DuckDB finds."""
@@ -270,7 +273,7 @@ def test_spark_reads_the_lake(session: Any, tmp_path: Path) -> None:
             (people,) = (item for item in made.sections if item.section.name == "people")
             for name, rows in (
                 ("new_rows", f"SELECT * REPLACE (work.fact_value(fields) AS fields) FROM {people.view}"),
-                ("new_reads", f"SELECT entity, observed_at, snapshot FROM {made.reads} WHERE section = 'people'"),
+                ("new_reads", f"{_READ} FROM {made.reads} WHERE section = 'people'"),
             ):
                 home.lake.connection.execute(f"COPY ({rows}) TO '{tmp_path / name}.parquet' (FORMAT parquet)")
                 session.read.parquet(str(tmp_path / f"{name}.parquet")).createOrReplaceTempView(name)
