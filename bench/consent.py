@@ -28,7 +28,8 @@ from duecare.store.database import Database
 
 _AT = datetime(2026, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
-_NOTICE = Notice("notice", "告知书", "Notice", "正文", "Body", {"methods": ["card"]})
+_WORDS = {"methods": ("方式", "ways"), "card": ("卡", "card"), "phone": ("电话", "phone")}
+_NOTICE = Notice("notice", "告知书", "Notice", "正文", "Body", {"methods": ["card"]}, _WORDS)
 _CONTROLLER = Controller("某公司", "91330100000000000X", "某地", "privacy@example.com")
 _COLUMNS = (
     "record, act, subject, purpose, purpose_version, notice, notice_version, separate, language, how, screen, given_at"
@@ -88,7 +89,7 @@ def _measure(name: str, url: str, people: int) -> None:
 
 
 def _declare(database: Database, engine: Engine) -> None:
-    used, kept = (Activity.USE,), Retention("closed", years=1)
+    used, kept = (Activity.USE,), Retention("closed", years=1, zh="账户注销", en="the account is closed")
     purposes = [
         Purpose(each, "目的", "Purpose", ("phone",), used, Basis.CONSENT, kept, "notice") for each in ("main", "other")
     ]

@@ -48,7 +48,7 @@ _FIELDS = (
     PersonalField("address", "地址", "address"),
 )
 _PURPOSE = Purpose(
-    "letters", "寄送通知", "Letters", _NAMES, tuple(Activity), Basis.CONSENT, Retention("end", months=3), "letters",
+    "letters", "寄送通知", "Letters", _NAMES, tuple(Activity), Basis.CONSENT, Retention("end", months=3, zh="寄送结束", en="the letters end"), "letters",
     recipients=("the post",),
 )  # fmt: skip
 _NOTICE = Notice("letters", "告知书", "Notice", "寄送通知。", "We send letters.")
