@@ -47,8 +47,9 @@ _FIELDS = (
     PersonalField("phone", "手机号", "phone", lookup=True),
     PersonalField("address", "地址", "address"),
 )
+_KEPT = Retention("end", months=3, zh="寄送结束", en="the letters end")
 _PURPOSE = Purpose(
-    "letters", "寄送通知", "Letters", _NAMES, tuple(Activity), Basis.CONSENT, Retention("end", months=3, zh="寄送结束", en="the letters end"), "letters",
+    "letters", "寄送通知", "Letters", _NAMES, tuple(Activity), Basis.CONSENT, _KEPT, "letters",
     recipients=("the post",),
 )  # fmt: skip
 _NOTICE = Notice("letters", "告知书", "Notice", "寄送通知。", "We send letters.")

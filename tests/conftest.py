@@ -9,6 +9,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings
+
+# A machine that is busy is slow; that is no fault of what is tested.
+settings.register_profile("duecare", deadline=None)
+settings.load_profile("duecare")
 
 POSTGRES = os.environ.get("DUECARE_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
 OBLIGATORY = os.environ.get("CI") == "true"
