@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from duecare.radar.contradictions import Claim, Finding, Point
 from duecare.radar.models import NoticeOfError
 from duecare.radar.verify import Look
-from duecare.registers.tables import WHOLE, Tables, known_sources
+from duecare.registers.tables import COULD_DENY, WHOLE, Tables, known_sources
 from duecare.store.home import Home
 
 NOTHING_TO_COMPARE = "operator"
@@ -38,7 +38,7 @@ def _newest(home: Home, tables: Tables, notice: NoticeOfError, claim: Claim) -> 
         home.lake.connection.cursor()
         .execute(
             f"""SELECT snapshot, observed_at FROM {tables.scan("reads")}
-            WHERE section = ? AND entity IN (?, '{WHOLE}') AND state IN ('read', 'empty')
+            WHERE section = ? AND entity IN (?, '{WHOLE}') AND {COULD_DENY}
             ORDER BY observed_at DESC, seq DESC LIMIT 1""",
             [claim.section, notice.entity],
         )

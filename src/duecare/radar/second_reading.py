@@ -13,7 +13,7 @@ import json
 from duecare.radar.contradictions import Finding, Point
 from duecare.radar.models import Screening
 from duecare.registers.models import Batch
-from duecare.registers.tables import WHOLE, Tables, known_sources
+from duecare.registers.tables import COULD_DENY, WHOLE, Tables, known_sources
 from duecare.store.home import Home
 
 
@@ -47,8 +47,8 @@ def _later_read(home: Home, tables: Tables, row: Screening, seq: int) -> tuple[s
         home.lake.connection.cursor()
         .execute(
             f"""SELECT batch, snapshot FROM {tables.scan("reads")}
-            WHERE section = ? AND entity IN (?, '{WHOLE}') AND state IN ('read', 'empty') AND seq > ?
-              AND coverage <> 'additions' AND observed_at > ? AND snapshot IS DISTINCT FROM ?
+            WHERE section = ? AND entity IN (?, '{WHOLE}') AND {COULD_DENY} AND seq > ?
+              AND observed_at > ? AND snapshot IS DISTINCT FROM ?
             ORDER BY observed_at DESC, seq DESC LIMIT 1""",
             [row.section, row.entity, seq, row.not_after, row.snapshot],
         )

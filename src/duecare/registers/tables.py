@@ -47,6 +47,9 @@ WHOLE = "*"
 READABLE = "state IN ('read', 'empty')"
 """SQL: a read that found out what the section says, were it nothing; an unreadable one did not."""
 
+COULD_DENY = f"{READABLE} AND coverage <> 'additions'"
+"""SQL: a read whose silence says something. A feed tells a thing once: that it goes on confirms and denies nothing."""
+
 
 class Tables:
     """The tables of one source at the versions that were true when this was made.
