@@ -13,16 +13,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from duecare.errors import BadInput, Busy, EvidenceBroken
+from duecare.errors import BadInput, EvidenceBroken
 from duecare.evidence import merkle
 from duecare.evidence.checkpoint import Checkpoint, SigningKey, VerifierKey, keep_key
 from duecare.evidence.tiles import MAX_ENTRY, TILE_HEIGHT, TILE_WIDTH, LogReader, levels, pack, tile_path, width_at
 from duecare.store import durable
+from duecare.store.lock import holding
 
 LOCK_SECONDS = 60.0
 """How long an append waits for another process before it gives up with ``Busy``."""
@@ -57,20 +58,10 @@ class Log(LogReader):
         """Entries in the log, as its checkpoint on disk says now."""
         return self.checkpoint(self.key).size
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the log for one process; may be nested. Raises ``Busy`` after ``LOCK_SECONDS``."""
-        try:
-            self._lock.acquire()
-        except Timeout:
-            raise Busy(
-                f"Another process has been writing to the log {self.folder} for {LOCK_SECONDS:.0f} seconds.",
-                hint="Try again when it has finished.",
-            ) from None
-        try:
-            yield
-        finally:
-            self._lock.release()
+        busy = f"Another process has been writing to the log {self.folder} for {LOCK_SECONDS:.0f} seconds."
+        return holding(self._lock, busy)
 
     def append(self, entries: Sequence[bytes]) -> int:
         """Append ``entries`` (1 to 65,535 bytes each) in order, all or none; the index of the first is returned.

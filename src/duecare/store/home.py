@@ -6,20 +6,20 @@ The rule of this module: two homes never touch each other. A database that belon
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from sqlalchemy import text
 
 from duecare.clock import Clock, SystemClock
-from duecare.errors import BadInput, Busy
+from duecare.errors import BadInput
 from duecare.settings import Settings
 from duecare.store import durable
 from duecare.store.database import Database
 from duecare.store.lake import Lake
+from duecare.store.lock import holding
 from duecare.store.readers import Readers
 from duecare.store.snapshots import Snapshots
 
@@ -80,20 +80,11 @@ class Home:
         """Bytes as received."""
         return Snapshots(self.path / "snapshots")
 
-    @contextmanager
-    def writing(self, what: str, *, wait: float = 60.0) -> Iterator[None]:
+    def writing(self, what: str, *, wait: float = 60.0) -> AbstractContextManager[None]:
         """Hold the right to write ``what``; another process waits for it at most ``wait`` seconds. Raises ``Busy``."""
-        lock = FileLock(self.path / f"{what}.lock")
-        try:
-            lock.acquire(timeout=wait)
-        except Timeout:
-            raise Busy(
-                f"Another process is writing to the {what} of {self.path}.", hint="Try again when it is done."
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
+        lock = FileLock(self.path / f"{what}.lock", timeout=wait)
+        busy = f"Another process is writing to the {what} of {self.path}."
+        return holding(lock, busy, hint="Try again when it is done.")
 
     def close(self) -> None:
         """Close what was opened."""

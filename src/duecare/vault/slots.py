@@ -12,16 +12,17 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from duecare.errors import BadInput, Busy, Erased, KeyLost
+from duecare.errors import BadInput, Erased, KeyLost
 from duecare.store import durable
+from duecare.store.lock import holding
 from duecare.vault.keys import KEY_SIZE, MasterKeys, refuse_wide
 
 LOCK_SECONDS = 60.0
@@ -84,20 +85,9 @@ class Slots:
                     self._write(self._fresh_header(0), ())
         self.recover()
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Keep other writers out; may be nested. Raises ``Busy`` after ``LOCK_SECONDS``."""
-        try:
-            self._lock.acquire()
-        except Timeout:
-            raise Busy(
-                f"Another process has been changing {self.path} for {LOCK_SECONDS:.0f} seconds.",
-                hint="Try again when it has finished.",
-            ) from None
-        try:
-            yield
-        finally:
-            self._lock.release()
+        return holding(self._lock, f"Another process has been changing {self.path} for {LOCK_SECONDS:.0f} seconds.")
 
     def make(self, keys: Sequence[str]) -> list[Slot]:
         """Draw a key for each id in ``keys``, and keep it durably; returns their slots."""
