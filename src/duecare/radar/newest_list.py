@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from duecare.radar.contradictions import Claim, Finding, Point
 from duecare.radar.models import NoticeOfError
 from duecare.radar.verify import Look
+from duecare.registers.facts import newest_version
 from duecare.registers.tables import COULD_DENY, WHOLE, Tables, known_sources
 from duecare.store.home import Home
 
@@ -28,12 +29,12 @@ def look_in_lists(home: Home, notice: NoticeOfError, claims: Sequence[Claim]) ->
     with home.database.session() as session:
         own = Tables(home, notice.source, session)
         others = [Tables(home, name, session) for name in known_sources(session) if name != notice.source]
-    return [_newest(home, own, notice, claim) or _others(home, others, notice, claim) or _nothing() for claim in claims]
+    return [_newest(home, own, notice, claim) or _others(others, notice, claim) or _nothing() for claim in claims]
 
 
 def _newest(home: Home, tables: Tables, notice: NoticeOfError, claim: Claim) -> Look | None:
     """What the newest read of the section says, where it is from other bytes than the read that showed the fact."""
-    first = _first_shown(home, tables, notice, claim)
+    first = newest_version(tables, claim.section, notice.entity, claim.key, shown=True)
     read = (
         home.lake.connection.cursor()
         .execute(
@@ -44,7 +45,7 @@ def _newest(home: Home, tables: Tables, notice: NoticeOfError, claim: Claim) -> 
         )
         .fetchone()
     )
-    if read is None or (first is not None and (read[0] == first[0] or read[1] <= first[1])):
+    if read is None or (first is not None and (read[0] == first.snapshot or read[1] <= first.first_observed)):
         return None
     snapshot, day = str(read[0] or ""), f"{read[1]:%Y-%m-%d}"
     if claim.value is None:
@@ -54,37 +55,14 @@ def _newest(home: Home, tables: Tables, notice: NoticeOfError, claim: Claim) -> 
     return Look(Finding("verified", (), (Point("newest_list", zh, en),)), notice.source, snapshot)
 
 
-def _first_shown(home: Home, tables: Tables, notice: NoticeOfError, claim: Claim) -> tuple[str, object] | None:
-    """The snapshot that showed the fact first as it is now, and when that was seen."""
-    found = (
-        home.lake.connection.cursor()
-        .execute(
-            f"""SELECT snapshot, first_observed FROM {tables.scan("facts")}
-            WHERE section = ? AND entity = ? AND key = ? AND value IS NOT NULL
-            ORDER BY first_observed DESC LIMIT 1""",
-            [claim.section, notice.entity, claim.key],
-        )
-        .fetchone()
-    )
-    return (str(found[0] or ""), found[1]) if found else None
-
-
-def _others(home: Home, others: Sequence[Tables], notice: NoticeOfError, claim: Claim) -> Look | None:
+def _others(others: Sequence[Tables], notice: NoticeOfError, claim: Claim) -> Look | None:
     """What another source says of the same; one that differs weighs more than one that agrees."""
     agreeing: Look | None = None
     for tables in others:
-        found = (
-            home.lake.connection.cursor()
-            .execute(
-                f"""SELECT value, snapshot FROM {tables.scan("facts")} WHERE section = ? AND entity = ? AND key = ?
-                ORDER BY first_observed DESC LIMIT 1""",
-                [claim.section, notice.entity, claim.key],
-            )
-            .fetchone()
-        )
-        if found is None or found[0] is None or claim.value is None:
+        newest = newest_version(tables, claim.section, notice.entity, claim.key)
+        if newest is None or newest.value is None or claim.value is None:
             continue
-        said, snapshot = json.loads(found[0]), str(found[1] or "")
+        said, snapshot = json.loads(newest.value), newest.snapshot
         shared = {name for name, value in claim.value.items() if value and said.get(name)}
         differs = sorted(name for name in shared if said[name] != claim.value[name])
         if differs:

@@ -12,6 +12,7 @@ import json
 
 from duecare.radar.contradictions import Finding, Point
 from duecare.radar.models import Screening
+from duecare.registers.facts import newest_version
 from duecare.registers.models import Batch
 from duecare.registers.tables import COULD_DENY, WHOLE, Tables, known_sources
 from duecare.store.home import Home
@@ -26,7 +27,7 @@ def second_reading(home: Home, row: Screening) -> tuple[Finding, str, str]:
     later = _later_read(home, own, row, batch.seq)
     if later is not None:
         filename, snapshot = later
-        if _says_so(home, own, row):
+        if _says_so(own, row):
             point = Point("newer_list", "此后读取的名单仍如此显示。", "A list read since then still says it.")
             return Finding("verified", (), (point,)), filename, snapshot
         against = Point(
@@ -34,7 +35,7 @@ def second_reading(home: Home, row: Screening) -> tuple[Finding, str, str]:
         )
         return Finding("contradicted", (against,)), filename, snapshot
     for tables in others:
-        if row.after is not None and _says_so(home, tables, row):
+        if row.after is not None and _says_so(tables, row):
             zh, en = f"数据来源{tables.source}也如此显示。", f"The source {tables.source} says the same."
             return Finding("verified", (), (Point("other_source", zh, en),)), tables.source, ""
     point = Point("no_second_reading", "尚无第二次读取。", "No newer list and no other source says it yet.")
@@ -57,18 +58,10 @@ def _later_read(home: Home, tables: Tables, row: Screening, seq: int) -> tuple[s
     return (str(found[0]), str(found[1] or "")) if found else None
 
 
-def _says_so(home: Home, tables: Tables, row: Screening) -> bool:
+def _says_so(tables: Tables, row: Screening) -> bool:
     """Whether the newest version of the fact in ``tables`` is what the change says (for a lapse: that it is gone)."""
-    found = (
-        home.lake.connection.cursor()
-        .execute(
-            f"""SELECT value FROM {tables.scan("facts")} WHERE section = ? AND entity = ? AND key = ?
-            ORDER BY first_observed DESC LIMIT 1""",
-            [row.section, row.entity, row.key],
-        )
-        .fetchone()
-    )
-    value = found[0] if found else None
+    newest = newest_version(tables, row.section, row.entity, row.key)
+    value = newest.value if newest else None
     if row.after is None or value is None:
         return row.after is None and value is None
     return _filled(value) == _filled(row.after)
