@@ -205,6 +205,38 @@ def _basic(home: Home, entity: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.parametrize("order", [(0, 10, 20), (0, 20, 10), (20, 0, 10)])
+def test_an_old_notice_of_a_feed_is_no_event_whenever_it_arrives(
+    order: tuple[int, ...], home: Home, tmp_path: Path
+) -> None:
+    """What a feed dates long before it had been read last is a first observation, in a file that comes late as well."""
+    said = {
+        0: [("corrected", "x", "2019-01-01"), ("undated", "x", None), ("recent", "x", "2023-12-25")],
+        10: [
+            ("corrected", "y", "2019-01-01"), ("old", "x", "2023-12-24"), ("recent", "y", "2023-12-25"),
+            ("untold", "x", None), ("new", "x", "2024-01-10"),
+        ],
+        20: [("newest", "x", "2024-01-20")],
+    }  # fmt: skip
+    for number in order:
+        rows = [("people", "A", *notice) for notice in said[number]]
+        path = write_list(tmp_path, str(number), rows, {"people": "additions"})
+        ingest_file(home, ListAdapter(), path, day(number))
+    found = {(change["not_after"], change["key"]): (change["kind"], change["moved"]) for change in query(home)}
+    event, first = ("event", "source"), ("first_observation", "scope")
+    assert found == {
+        (day(0), "corrected"): first,
+        (day(0), "undated"): first,
+        (day(0), "recent"): event,
+        (day(10), "corrected"): event,
+        (day(10), "old"): first,
+        (day(10), "recent"): event,
+        (day(10), "untold"): event,
+        (day(10), "new"): event,
+        (day(20), "newest"): event,
+    }
+
+
 def test_reread_dates_back_and_makes_no_news(home: Home, tmp_path: Path) -> None:
     """A parser that learns a section dates its rows to the oldest snapshot that shows them."""
     path = write_list(tmp_path, "a", [("basic", "A", "", "x"), ("people", "A", "p", "head")])

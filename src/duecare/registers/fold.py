@@ -13,12 +13,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 
 from sqlalchemy import select
 
 from duecare.registers import held
 from duecare.registers.adapter import Adapter, Coverage
 from duecare.registers.batches import Arrival, Outcome, count_changes, next_seq, record_batch, total
+from duecare.registers.detection import news_from
 from duecare.registers.models import Batch
 from duecare.registers.reading import Stage, StagedSection, open_workshop
 from duecare.registers.tables import READABLE, WHOLE, Tables
@@ -56,13 +58,16 @@ def write_reads(home: Home, tables: Tables, reads: str, batch: str, parser: str)
     return seq
 
 
-def insert(home: Home, tables: Tables, made: Stage, batch: str, parser: str) -> None:
-    """Fold a late snapshot in; leaves the changes that nobody had seen in ``work.final_changes``."""
+def insert(home: Home, tables: Tables, made: Stage, batch: str, parser: str, fresh_for: timedelta) -> None:
+    """Fold a late snapshot in; leaves the changes that nobody had seen in ``work.final_changes``.
+
+    ``fresh_for`` is that of the source: what a feed dates so long before it had been read last is no news.
+    """
     _open_incoming(home)
     _find_touched(home, tables, made)
     _take_in(home, made, touched=True)
     seq = write_reads(home, tables, made.reads, batch, parser)
-    _refold(home, tables, batch, seq, "source")
+    _refold(home, tables, batch, seq, "source", _kind_by_source(fresh_for))
 
 
 def reread(
@@ -99,7 +104,7 @@ def reread(
     _find_read_anew(home, tables)
     seq = write_reads(home, tables, "work.incoming_reads", arrival.id, adapter.version)
     progress("folding")
-    _refold(home, tables, arrival.id, seq, "parser")
+    _refold(home, tables, arrival.id, seq, "parser", _KIND_BY_PARSER)
     with home.database.session() as session:
         record_batch(
             session,
@@ -192,8 +197,8 @@ def _take_in(home: Home, made: Stage, *, touched: bool = False) -> None:
     run(f"INSERT INTO work.incoming_reads SELECT * FROM {made.reads}")
 
 
-def _refold(home: Home, tables: Tables, batch: str, seq: int, moved: str) -> None:
-    """Fold what is in ``work.affected`` anew."""
+def _refold(home: Home, tables: Tables, batch: str, seq: int, moved: str, kind: str) -> None:
+    """Fold what is in ``work.affected`` anew. ``kind``: SQL of the kind of what is found."""
     run = home.lake.connection.execute
     facts = tables.scan("facts")
     # Every moment at which each affected section was read; of two reads of one moment the newer one counts.
@@ -221,7 +226,7 @@ def _refold(home: Home, tables: Tables, batch: str, seq: int, moved: str) -> Non
         FROM {facts} f SEMI JOIN work.affected USING (section, entity)"""
     )
     _fold_runs(home)
-    _find_news(home, tables, batch, moved)
+    _find_news(home, tables, batch, moved, kind)
     tables.write(
         "facts",
         [
@@ -288,7 +293,22 @@ def _fold_runs(home: Home) -> None:
     )
 
 
-def _find_news(home: Home, tables: Tables, batch: str, moved: str) -> None:
+_KIND_BY_PARSER = "CASE WHEN b.before IS NULL AND b.value IS NOT NULL THEN 'first_observation' ELSE 'correction' END"
+"""SQL of the kind of what a better parser finds."""
+
+
+def _kind_by_source(fresh_for: timedelta) -> str:
+    """SQL of the kind of what a late snapshot brings, as detection decides it; corrections are not told apart."""
+    first_news = news_from("coalesce(l.last_list, b.first_observed)", fresh_for)
+    return f"""CASE WHEN b.value IS NULL THEN 'lapse'
+        WHEN b.before IS NOT NULL THEN 'event'
+        WHEN c.coverage = 'additions' THEN CASE WHEN coalesce(b.effective_on < {first_news}, b.not_before IS NULL)
+            THEN 'first_observation' ELSE 'event' END
+        WHEN b.position = 1 AND (b.not_before IS NULL OR (c.coverage = 'whole' AND e.at = b.first_observed))
+        THEN 'first_observation' ELSE 'event' END"""
+
+
+def _find_news(home: Home, tables: Tables, batch: str, moved: str, kind: str) -> None:
     """The boundaries between versions that were not known before, as changes marked late."""
     run = home.lake.connection.execute
     boundaries = """SELECT *, row_number() OVER (
@@ -300,14 +320,8 @@ def _find_news(home: Home, tables: Tables, batch: str, moved: str) -> None:
     first_seen = f"""SELECT entity, min(first_observed) AS at FROM (
             SELECT entity, first_observed FROM {tables.scan("facts")} SEMI JOIN work.affected USING (entity) UNION ALL
             SELECT entity, first_observed FROM work.folded) GROUP BY ALL"""
-    kind = (
-        "CASE WHEN b.before IS NULL AND b.value IS NOT NULL THEN 'first_observation' ELSE 'correction' END"
-        if moved == "parser"
-        else """CASE WHEN b.value IS NULL THEN 'lapse'
-             WHEN c.coverage = 'additions' OR b.before IS NOT NULL THEN 'event'
-             WHEN b.position = 1 AND (b.not_before IS NULL OR (c.coverage = 'whole' AND e.at = b.first_observed))
-             THEN 'first_observation' ELSE 'event' END"""
-    )
+    lists = f"""SELECT DISTINCT section, observed_at AS last_list FROM {tables.scan("reads")}
+            WHERE entity = '{WHOLE}' AND {READABLE}"""
     run(
         f"""CREATE TABLE work.final_changes AS
         SELECT md5(concat_ws(chr(31), '{batch}', b.section, b.entity, b.key, b.first_observed)) AS id,
@@ -318,6 +332,7 @@ def _find_news(home: Home, tables: Tables, batch: str, moved: str) -> None:
         FROM ({boundaries.format(table="work.folded")}) b
         JOIN work.cover c ON c.section = b.section AND c.entity = b.entity AND c.observed_at = b.first_observed
         JOIN ({first_seen}) e ON e.entity = b.entity
+        ASOF LEFT JOIN ({lists}) l ON l.section = b.section AND l.last_list < b.first_observed
         LEFT JOIN ({boundaries.format(table="work.former")}) f
           ON f.section = b.section AND f.entity = b.entity AND f.key = b.key AND f.nth = b.nth
          AND f.before IS NOT DISTINCT FROM b.before AND f.before_on IS NOT DISTINCT FROM b.before_on

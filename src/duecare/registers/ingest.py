@@ -229,7 +229,7 @@ def _commit(
     progress("comparing")
     late = fold.is_late(home, tables, made)
     if late:
-        fold.insert(home, tables, made, arrival.id, adapter.version)
+        fold.insert(home, tables, made, arrival.id, adapter.version, adapter.source.fresh_for)
         changed = "work.final_changes"
     else:
         found = detect(home, tables, made, adapter.source.fresh_for)
