@@ -19,6 +19,7 @@ from duecare.store.home import Home
 
 if TYPE_CHECKING:
     from duecare.vault.erasure import Finished, Outcome
+    from duecare.vault.records import Vault
 
 
 def erase(
@@ -56,9 +57,6 @@ def erase(
 
     Example: duecare erase 3c2d86b824444c2cff36b859f0b09aba --purpose fingerprint_entry --out certificates
     """
-    from duecare.vault.erasure import erase as work
-    from duecare.vault.erasure import finish as complete
-    from duecare.vault.erasure import forget as forget_them
     from duecare.vault.records import Vault
 
     if (subject is None) is not finish or (subject is not None and bool(purpose) is everything):
@@ -68,23 +66,45 @@ def erase(
         )
     with Home(load(home=home)) as opened, Vault(opened) as vault:
         if subject is None:
-            with counting() as count:
-                done = complete(vault, progress=count("certificates"))
-            files = [write_certificate(vault, each, out) for each in done.ids] if out is not None else []
-            _say_finished(done, files, as_json=as_json)
+            _finish(vault, out, as_json=as_json)
             return
-        outcome = work(vault, subject, purpose or None, note=note)
-        written = {each.id: write_certificate(vault, each.id, out or Path()) for each in outcome.erasures}
-        missing = any(each.path is None for each in written.values())
-        if forget and not outcome.held and not missing:
-            with opened.database.session() as session:
-                forget_them(session, subject, opened.clock.now())
+        outcome, written = _erase(vault, subject, purpose or None, note, out or Path())
+        whole = not outcome.held and all(each.path is not None for each in written.values())
+        if forget and whole:
+            _forget(vault, subject)
     if as_json:
         print_json(_as_json(outcome, written))
     else:
         _say(outcome, written)
-    if outcome.held or missing:
+    if not whole:
         raise typer.Exit(1)
+
+
+def _finish(vault: Vault, out: Path | None, *, as_json: bool) -> None:
+    """Do what was left undone, and tell; the certificates made are written into ``out``, where it is given."""
+    from duecare.vault.erasure import finish
+
+    with counting() as count:
+        done = finish(vault, progress=count("certificates"))
+    files = [write_certificate(vault, each, out) for each in done.ids] if out is not None else []
+    _say_finished(done, files, as_json=as_json)
+
+
+def _erase(
+    vault: Vault, subject: str, purposes: list[str] | None, note: str, folder: Path
+) -> tuple[Outcome, dict[str, Written]]:
+    """What erasing came to, and each certificate by the id of its erasure, written into ``folder``."""
+    from duecare.vault.erasure import erase
+
+    outcome = erase(vault, subject, purposes, note=note)
+    return outcome, {each.id: write_certificate(vault, each.id, folder) for each in outcome.erasures}
+
+
+def _forget(vault: Vault, subject: str) -> None:
+    from duecare.vault.erasure import forget
+
+    with vault.database.session() as session:
+        forget(session, subject, vault.clock.now())
 
 
 def _as_json(outcome: Outcome, written: dict[str, Written]) -> dict[str, Any]:

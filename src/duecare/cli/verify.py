@@ -75,6 +75,28 @@ def verify(
     Example: duecare verify certificate.json --key log.pub --witness witness.pub
     """
     chosen = load(home=home)
+    _must_be_clear(chosen, file, everything=everything, ask=ask)
+    data = _read(file) if file is not None else None
+    public = read_key(key or chosen.home / "keys" / "log.pub")
+    log = _log_of(chosen, needed=everything)
+    keys = _witness_keys(chosen, witness or (), data)
+    checks, proved = verify_file(data, public, log, keys) if data is not None else ([], None)
+    unsequenced = 0
+    if log is not None and everything:
+        unsequenced = _waiting(chosen)
+        checks += _verify_whole(log, public, keys, chosen if ask else None, quiet=as_json)
+    if as_json:
+        print_json({**_document(file, public, checks, proved), "waiting": unsequenced})
+    else:
+        _print(file, public, checks, proved, zh=chosen.language == "zh")
+        if unsequenced:
+            _say_waiting(unsequenced, zh=chosen.language == "zh")
+    if not all_hold(checks):
+        raise typer.Exit(1)
+
+
+def _must_be_clear(chosen: Settings, file: Path | None, *, everything: bool, ask: bool) -> None:
+    """Raises ``BadInput`` where nothing was named to verify, or no witness to ask."""
     if file is None and not everything:
         raise BadInput(
             "There is nothing to verify.", hint="Name a certificate, receipt, proof or checkpoint file, or give --all."
@@ -84,31 +106,36 @@ def verify(
             "There is no witness to ask about the whole log.",
             hint="Give --all too, and put the url and key of a witness into the setting witnesses.",
         )
-    data = _read(file) if file is not None else None
-    public = read_key(key or chosen.home / "keys" / "log.pub")
-    log = LogReader(chosen.home / "log") if (chosen.home / "log" / "checkpoint").exists() else None
-    if log is None and everything:
+
+
+def _log_of(chosen: Settings, *, needed: bool) -> LogReader | None:
+    """The log of the home; none where there is only a file, as outside. Raises ``BadInput`` where it is ``needed``."""
+    if (chosen.home / "log" / "checkpoint").exists():
+        return LogReader(chosen.home / "log")
+    if needed:
         raise BadInput(f"There is no log in {chosen.home}.", hint="Name the home of a log with --home.")
-    keys = [read_public(path, WitnessKey, _WITNESS_HINT) for path in witness or ()]
+    return None
+
+
+def _witness_keys(chosen: Settings, given: Sequence[Path], data: bytes | None) -> list[WitnessKey]:
+    """The keys of the witnesses that must have cosigned: those given; else, for a certificate, of the settings."""
+    keys = [read_public(path, WitnessKey, _WITNESS_HINT) for path in given]
     if data is not None and format_of(data) == certificate.FORMAT and not keys:
         keys = [each.key for each in witnesses(chosen)]
-    checks, proved = verify_file(data, public, log, keys) if data is not None else ([], None)
-    unsequenced = 0
-    if log is not None and everything:
-        unsequenced = _waiting(chosen)
-        checks += _audit(log, public, quiet=as_json)
-        if keys:
-            checks += _witnessed(log, public, keys)
-        if ask:
-            checks += _asked(ReadLog(log.folder, public), witnesses(chosen))
-    if as_json:
-        print_json({**_document(file, public, checks, proved), "waiting": unsequenced})
-    else:
-        _print(file, public, checks, proved, zh=chosen.language == "zh")
-        if unsequenced:
-            _say_waiting(unsequenced, zh=chosen.language == "zh")
-    if not all_hold(checks):
-        raise typer.Exit(1)
+    return keys
+
+
+def _verify_whole(
+    log: LogReader, public: VerifierKey, keys: Sequence[WitnessKey], asking: Settings | None, *, quiet: bool
+) -> list[Check]:
+    """The checks of the whole log: derived again, cosigned by ``keys``, and seen no longer by the witnesses of the
+    settings ``asking``."""
+    checks = _audit(log, public, quiet=quiet)
+    if keys:
+        checks += _witnessed(log, public, keys)
+    if asking is not None:
+        checks += _asked(ReadLog(log.folder, public), witnesses(asking))
+    return checks
 
 
 def _waiting(chosen: Settings) -> int:
