@@ -55,11 +55,6 @@ def certificate(vault: Vault, erasure: str) -> bytes:
     if row.certificate is not None:
         return row.certificate.encode()
     sequence(vault.database, vault.log)
-    return make(vault, erasure)
-
-
-def make(vault: Vault, erasure: str) -> bytes:
-    """Make and keep the certificate of an erasure whose entry is in the log. Raises as ``certificate``."""
     return make_many(vault, [erasure])[erasure]
 
 
