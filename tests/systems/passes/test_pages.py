@@ -134,6 +134,18 @@ def test_who_is_not_known_is_told_nothing(centre: str, park: Park, clerk: httpx.
     assert clerk.get("/v1/centre/products").status_code == 401
 
 
+def test_a_new_key_takes_the_place_of_the_one_before(park: Park) -> None:
+    """A clerk has one key at a time; one who left may have a new one."""
+    with park.home.database.session() as session:
+        first = clerks.add(session, "wu", park.now())
+        second = clerks.add(session, "wu", park.now())
+        assert [clerks.known(session, key) for key in (first, second)] == [None, "wu"]
+        clerks.end(session, "wu", park.now())
+        third = clerks.add(session, "wu", park.now())
+        assert [clerks.known(session, key) for key in (second, third)] == [None, "wu"]
+        assert [row.name for row in clerks.clerks(session)] == ["wu"]
+
+
 def test_signing_in_needs_both(centre: str, bought: dict, clock: SetClock, park: Park) -> None:  # type: ignore[type-arg]
     """A card with somebody else's ID card opens no page, and after five tries not even with the right one, for a
     while; the answer does not say which of the two was wrong."""

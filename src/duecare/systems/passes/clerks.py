@@ -26,11 +26,7 @@ def add(session: Session, name: str, at: datetime) -> str:
     if not _NAME.fullmatch(name):
         raise BadInput(f"{name!r} cannot name a clerk.", hint="Take lower-case letters, digits, '.', '-' and '_'.")
     key = secrets.token_urlsafe(32)
-    row = session.get(Clerk, name)
-    if row is None:
-        session.add(Clerk(name=name, digest=_digest(key), added_at=utc(at), ended_at=None))
-    else:
-        row.digest, row.added_at, row.ended_at = _digest(key), utc(at), None
+    session.merge(Clerk(name=name, digest=_digest(key), added_at=utc(at), ended_at=None))
     record(session, "clerk:add", f"clerk:{name}", {}, at)
     return key
 

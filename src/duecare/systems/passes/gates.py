@@ -53,10 +53,7 @@ def add_gate(session: Session, key: VerifierKey, at: datetime) -> None:
         raise BadInput(f"There is a gate {key.name} with another key.", hint="End it first, or take another name.")
     if row is not None and row.ended_at is None:
         return
-    if row is None:
-        session.add(Gate(name=key.name, key=str(key), added_at=utc(at), ended_at=None))
-    else:
-        row.key, row.added_at, row.ended_at = str(key), utc(at), None
+    session.merge(Gate(name=key.name, key=str(key), added_at=utc(at), ended_at=None))
     record(session, "gate:add", f"gate:{key.name}", {"key": str(key)}, at)
 
 
