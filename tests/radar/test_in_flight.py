@@ -131,19 +131,27 @@ def test_taken_then_corrected(home: Home, mail: MailServer) -> None:
     assert (state_of(home, told), states(home, -told)) == ("corrected", [("mail", "sent")])
 
 
-def test_refused_for_good(home: Home, mail: MailServer) -> None:
-    """The mail is refused: the reader never heard of it, hears no correction, and the alert counts as withdrawn."""
+@pytest.mark.parametrize(
+    ("answer", "state", "evidence"),
+    [
+        ("550 no such user", "given_up", ["delivery:give_up", "delivery:cancel"]),
+        ("451 try again later", "cancelled", ["delivery:cancel", "delivery:cancel"]),
+    ],
+)
+def test_not_taken(home: Home, mail: MailServer, answer: str, state: str, evidence: list[str]) -> None:
+    """The mail is refused for good, or this time: it is not tried again, the reader never heard of it, hears no
+    correction, and the alert counts as withdrawn."""
     watching(home)
     told = wrong(home)
-    mail.answer = Filing(home, told, "550 no such user")
+    mail.answer = Filing(home, told, answer)
     deliver(home, lexicon=LEXICON)
     later(home)
     assert heard(mail) == []
-    assert (states(home, told), states(home, -told)) == ([("mail", "given_up")], [("mail", "cancelled")])
+    assert (states(home, told), states(home, -told)) == ([("mail", state)], [("mail", "cancelled")])
     assert state_of(home, told) == "withdrawn"
     with home.database.session() as session:
         kinds = list(session.scalars(select(EvidenceEntry.kind).where(EvidenceEntry.kind.startswith("delivery:"))))
-    assert kinds == ["delivery:give_up", "delivery:cancel"]
+    assert kinds == evidence
 
 
 def test_refused_after_an_attempt_that_was_not_answered(home: Home, mail: MailServer) -> None:
@@ -156,18 +164,6 @@ def test_refused_after_an_attempt_that_was_not_answered(home: Home, mail: MailSe
     later(home)
     later(home)
     assert heard(mail) == [("jia", "alert"), ("jia", "correction")]
-
-
-def test_not_taken_this_time(home: Home, mail: MailServer) -> None:
-    """The server is busy: the wrong alert is not tried again, and nobody hears a correction of it."""
-    watching(home)
-    told = wrong(home)
-    mail.answer = Filing(home, told, "451 try again later")
-    deliver(home, lexicon=LEXICON)
-    later(home)
-    assert heard(mail) == []
-    assert (states(home, told), states(home, -told)) == ([("mail", "cancelled")], [("mail", "cancelled")])
-    assert state_of(home, told) == "withdrawn"
 
 
 def test_no_answer(home: Home, mail: MailServer) -> None:
