@@ -78,12 +78,22 @@ def _compare(found: dict[str, list[Any]], expected: dict[str, list[Any]]) -> Non
         assert found[name] == rows, name
 
 
+def _with_files(folder: Path) -> Path:
+    (folder / "files").mkdir()
+    write_snapshots(folder / "files")
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder with the files that every life reads; homes are made beside them."""
+    return _with_files(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def undisturbed(lives: Live, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[Any]], float]:
     """What a life that nobody kills leaves, and how many seconds it took."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    (folder / "files").mkdir()
-    write_snapshots(folder / "files")
+    folder = _with_files(tmp_path_factory.mktemp("undisturbed"))
     seconds = lives(folder / "home", "", None)["seconds"]
     rows = everything(folder / "home")
     assert {row[4] for row in rows["batches"]} == {"committed"}
@@ -92,17 +102,15 @@ def undisturbed(lives: Live, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 
 def test_fifty_kills_lose_and_repeat_nothing(
-    lives: Live, undisturbed: tuple[dict[str, list[Any]], float], tmp_path: Path
+    lives: Live, undisturbed: tuple[dict[str, list[Any]], float], root: Path
 ) -> None:
     """Lives killed at seeded random moments, started again until they end, leave what an undisturbed life leaves."""
-    (tmp_path / "files").mkdir()
-    write_snapshots(tmp_path / "files")
     expected, whole = undisturbed
     rng = random.Random(86010001594)
     kills = homes = 0
     while kills < 50:
         homes += 1
-        home = tmp_path / f"home{homes}"
+        home = root / f"home{homes}"
         tries = 0
         # Longer with each try, so that a machine that grew slower still lets a life end.
         while lives(home, "", rng.uniform(0.02, 0.3) * whole * (1 + tries / 8))["killed"]:
@@ -111,18 +119,16 @@ def test_fifty_kills_lose_and_repeat_nothing(
 
 
 def test_kills_while_tidying_lose_nothing(
-    lives: Live, undisturbed: tuple[dict[str, list[Any]], float], tmp_path: Path
+    lives: Live, undisturbed: tuple[dict[str, list[Any]], float], root: Path
 ) -> None:
     """A home full of what killed writes and older versions left, tidied by processes that are killed, keeps all that is
     true; and the first that is not killed leaves nothing else."""
-    (tmp_path / "files").mkdir()
-    write_snapshots(tmp_path / "files")
     expected, whole = undisturbed
     rng = random.Random(17009)
     kills = homes = 0
     while kills < 15:
         homes += 1
-        home = tmp_path / f"home{homes}"
+        home = root / f"home{homes}"
         lives(home, "", rng.uniform(0.3, 0.9) * whole)
         lives(home, "", None)
         with Home(load(home=home)) as opened, opened.writing("lake"):
@@ -130,7 +136,7 @@ def test_kills_while_tidying_lose_nothing(
             for number in range(20):
                 row = f"SELECT * REPLACE ('late {number}' AS batch) FROM {tables.scan('reads')}"
                 tables.write("reads", [row], replace=number % 2 == 0)
-        took = lives(shutil.copytree(home, tmp_path / f"measured{homes}"), "", None, "tidy")["seconds"]
+        took = lives(shutil.copytree(home, root / f"measured{homes}"), "", None, "tidy")["seconds"]
         while lives(home, "", rng.uniform(0.3, 1) * took, "tidy")["killed"]:
             kills += 1
             _compare(everything(home), expected)
@@ -151,18 +157,16 @@ def untidy(home: Path) -> list[Path]:
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_kills_where_the_database_is_a_server(
-    lives: Live, undisturbed: tuple[dict[str, list[Any]], float], tmp_path: Path, database_url: str
+    lives: Live, undisturbed: tuple[dict[str, list[Any]], float], root: Path, database_url: str
 ) -> None:
     """The server's transaction decides what is true, as the embedded database's does in the kills above."""
-    (tmp_path / "files").mkdir()
-    write_snapshots(tmp_path / "files")
     expected, whole = undisturbed
     rng = random.Random(1594)
     kills = 0
-    while lives(tmp_path / "home", database_url, rng.uniform(0.05, 0.4) * whole * (1 + kills / 4))["killed"]:
+    while lives(root / "home", database_url, rng.uniform(0.05, 0.4) * whole * (1 + kills / 4))["killed"]:
         kills += 1
     assert kills > 2
-    found = everything(tmp_path / "home", database_url)
+    found = everything(root / "home", database_url)
     # The two databases print a time and a truth in their own ways.
     for name in ("facts", "held", "reads", "changes", "counts"):
         assert found[name] == expected[name], name
