@@ -14,6 +14,7 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar, Self, TypeVar
@@ -258,9 +259,11 @@ class Checkpoint:
         return Note(text, (key.sign(text),))
 
 
+@lru_cache(maxsize=64)
 def open_checkpoint(data: bytes, key: VerifierKey) -> Checkpoint:
     """The checkpoint in the signed note ``data``, once ``key`` is found to have signed it under its own origin.
 
+    The same bytes under the same key are looked at once: one act of the vault asks for its log's newest a dozen times.
     Raises ``EvidenceBroken`` where the form, the origin or the signature does not hold.
     """
     note = Note.parse(data)

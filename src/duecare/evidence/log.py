@@ -80,7 +80,7 @@ class Log(LogReader):
                     self._append(held, entries)
                 except BaseException:
                     # What was read back of a failed append is no part of the log; another may write it differently.
-                    self._tiles.clear()
+                    self._forget()
                     raise
             return held.size
 
@@ -156,7 +156,7 @@ class Log(LogReader):
             reached = width_at(meant, level, number)
             if reached > width_at(size, level, number):
                 (self.folder / tile_path(kind, number, reached)).unlink(missing_ok=True)
-        self._tiles.clear()
+        self._forget()
         intent.unlink()
 
     def _drop_outgrown(self, old: int, size: int) -> None:

@@ -147,20 +147,21 @@ def sequence(database: Database, log: Log) -> int:
     Call it outside of any transaction. Safe to kill anywhere and to run in several processes at once. Raises
     ``EvidenceBroken`` where database and log contradict each other (one was restored from an older copy), ``Busy``.
     """
+    asked = select(*_COLUMNS).where(EvidenceEntry.leaf_index.is_(None)).order_by(EvidenceEntry.id).limit(BATCH)
     appended = 0
     with log.locked():
-        _settle(database, log)
         while True:
             with database.session() as session:
-                waiting = session.execute(
-                    select(*_COLUMNS).where(EvidenceEntry.leaf_index.is_(None)).order_by(EvidenceEntry.id).limit(BATCH)
-                ).all()
-            if not waiting:
+                if not appended:
+                    _settle(session, log)
+                waiting = session.execute(asked).all()
+            if waiting:
+                first = log.append([leaf(*row) for row in waiting])
+                with database.session() as session:
+                    _place(session, [(row.id, first + offset) for offset, row in enumerate(waiting)])
+                appended += len(waiting)
+            if len(waiting) < BATCH:
                 return appended
-            first = log.append([leaf(*row) for row in waiting])
-            with database.session() as session:
-                _place(session, [(row.id, first + offset) for offset, row in enumerate(waiting)])
-            appended += len(waiting)
 
 
 def waiting(database: Database) -> int:
@@ -227,24 +228,23 @@ def read_entries(
                 yield entry
 
 
-def _settle(database: Database, log: Log) -> None:
+def _settle(session: Session, log: Log) -> None:
     """Write back where entries stand that a killed run appended, but could not note in the database."""
     size = log.size
-    with database.session() as session:
-        known = _known(session, size)
-        if known == size:
-            return
-        found = {entry.id: entry for entry in read_entries(log, known, size=size)}
-        present = _present(session, found)
-        same = [number for number, held in present.items() if held == found[number].leaf]
-        if len(same) < size - known:
-            lost = sorted(set(found) - set(same))[:3]
-            raise EvidenceBroken(
-                f"The log holds entries that the database does not know as such (ids {lost}).",
-                hint="The database was replaced by an older copy. Restore the newer one, or let this one adopt what it "
-                "has lost from the log; nothing was appended.",
-            )
-        _place(session, [(number, found[number].index) for number in same])
+    known = _known(session, size)
+    if known == size:
+        return
+    found = {entry.id: entry for entry in read_entries(log, known, size=size)}
+    present = _present(session, found)
+    same = [number for number, held in present.items() if held == found[number].leaf]
+    if len(same) < size - known:
+        lost = sorted(set(found) - set(same))[:3]
+        raise EvidenceBroken(
+            f"The log holds entries that the database does not know as such (ids {lost}).",
+            hint="The database was replaced by an older copy. Restore the newer one, or let this one adopt what it "
+            "has lost from the log; nothing was appended.",
+        )
+    _place(session, [(number, found[number].index) for number in same])
 
 
 def _known(session: Session, size: int) -> int:

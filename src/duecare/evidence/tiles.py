@@ -25,6 +25,7 @@ MAX_ENTRY = 65535
 """Bytes of one entry: its length is written in two bytes."""
 
 _KEPT_TILES = 512
+_KEPT_ROOTS = 4096
 
 
 def tile_path(kind: str, number: int, width: int = TILE_WIDTH) -> str:
@@ -76,6 +77,7 @@ class LogReader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._tiles: OrderedDict[tuple[int, int, int], bytes] = OrderedDict()
+        self._roots: dict[tuple[int, int], bytes] = {}
 
     def note(self) -> bytes:
         """The current checkpoint as signed. Raises ``EvidenceBroken`` where there is none."""
@@ -125,16 +127,25 @@ class LogReader:
         return self._tiles[key]
 
     def nodes(self, size: int) -> merkle.Nodes:
-        """The hashes of perfect subtrees of a log of ``size`` entries, from its tiles."""
+        """The hashes of perfect subtrees of a log of ``size`` entries, from its tiles.
+
+        Such a subtree is the same in every longer log: what one proof has hashed, the next one need not.
+        """
 
         def node(level: int, index: int) -> bytes:
-            tile_level, height = divmod(level, TILE_HEIGHT)
-            number, offset = divmod(index << height, TILE_WIDTH)
-            tile = self.tile(tile_level, number, size)
-            stop = offset + (1 << height)
-            return merkle.perfect_root(
-                [tile[at * merkle.HASH_SIZE : (at + 1) * merkle.HASH_SIZE] for at in range(offset, stop)]
-            )
+            root = self._roots.get((level, index))
+            if root is None:
+                tile_level, height = divmod(level, TILE_HEIGHT)
+                number, offset = divmod(index << height, TILE_WIDTH)
+                tile = self.tile(tile_level, number, size)
+                stop = offset + (1 << height)
+                root = merkle.perfect_root(
+                    [tile[at * merkle.HASH_SIZE : (at + 1) * merkle.HASH_SIZE] for at in range(offset, stop)]
+                )
+                if len(self._roots) >= _KEPT_ROOTS:
+                    self._roots.clear()
+                self._roots[level, index] = root
+            return root
 
         return node
 
@@ -145,6 +156,11 @@ class LogReader:
     def consistency(self, old: int, new: int) -> list[bytes]:
         """The consistency proof from the log of ``old`` entries to that of ``new``."""
         return merkle.consistency_proof(old, new, self.nodes(new))
+
+    def _forget(self) -> None:
+        """Read anew what was read: what was written beyond the checkpoint is no part of the log."""
+        self._tiles.clear()
+        self._roots.clear()
 
     def _read(self, kind: str, number: int, width: int) -> bytes:
         """A tile of at least ``width`` elements: the partial one, or the full one that has taken its place."""

@@ -134,9 +134,8 @@ class Newest:
 
     def _write(self, at: datetime) -> None:
         log = self._vault.log
-        size = log.size
-        root = merkle.tree_root(size, log.nodes(size)).hex()
-        said = {"size": size, "root": root, "witnessed_at": at.isoformat()}
+        held = log.checkpoint(log.key)
+        said = {"size": held.size, "root": held.root.hex(), "witnessed_at": at.isoformat()}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             durable.replace(self._path, json.dumps(said).encode())

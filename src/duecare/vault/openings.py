@@ -97,7 +97,8 @@ def open_one(vault: Vault, field: str, subject: str, purpose: str, actor: str, w
         value: Value = b""
         if failed is None:
             try:
-                value = unseal(vault, row, subject, purpose, vault.slots.key(Slot(row.slot, row.key_id)))
+                key = purpose_key(vault.slots.key(Slot(row.slot, row.key_id)), row.key_id, subject, purpose)
+                value = unseal(vault, row, subject, key)
             except Erased as error:
                 failed = error
         if failed is None:
@@ -334,29 +335,34 @@ def _set(connection: Connection, asked: _Asked, subjects: Sequence[str] | None, 
         .order_by(GrantRow.subject, VaultWrap.field)
     )
     if subjects is None:
-        return list(connection.execute(rows))
+        return list(connection.execute(rows).all())
     named = (rows.where(GrantRow.subject.in_(part)) for part in parts(sorted(set(subjects))))
-    return [row for each in named for row in connection.execute(each)]
+    return [row for each in named for row in connection.execute(each).all()]
 
 
 def _unseal_all(
     vault: Vault, found: Sequence[_Row], purpose: str
 ) -> tuple[list[tuple[str, str, Value]], dict[str, str]]:
     """The plaintexts, and the salts of the subjects; one whose key is being erased is passed over."""
-    slots = {row.key_id: Slot(row.slot, row.key_id) for row in found}
-    keys = dict(zip(slots, vault.slots.keys(list(slots.values())), strict=True))
-    rows, who = list[tuple[str, str, Value]](), dict[str, str]()
-    for row in found:
-        key = keys[row.key_id]
-        if key is not None:
-            rows.append((row.subject, row.field, unseal(vault, row, row.subject, purpose, key)))
-            who[row.subject] = row.salt
-    return rows, who
+    slots = {row.key_id: row for row in found}
+    held = vault.slots.keys([Slot(row.slot, name) for name, row in slots.items()])
+    keys = {
+        name: purpose_key(key, name, row.subject, purpose)
+        for (name, row), key in zip(slots.items(), held, strict=True)
+        if key is not None
+    }
+    rows = [
+        (row.subject, row.field, unseal(vault, row, row.subject, keys[row.key_id]))
+        for row in found
+        if row.key_id in keys
+    ]
+    return rows, {row.subject: row.salt for name, row in slots.items() if name in keys}
 
 
-def unseal(vault: Vault, row: _Row, subject: str, purpose: str, slot_key: bytes) -> Value:
-    """The plaintext of one row, which has the columns of ``_SEALED``. It comes to be here and nowhere else."""
-    data_key = unwrap_data_key(purpose_key(slot_key, row.key_id, subject, purpose), row.wrapped)
+def unseal(vault: Vault, row: _Row, subject: str, wrapping: bytes) -> Value:
+    """The plaintext of one row, which has the columns of ``_SEALED``, by its ``purpose_key``. It comes to be here and
+    nowhere else."""
+    data_key = unwrap_data_key(wrapping, row.wrapped)
     ciphertext = vault.blobs.get(row.value_id) if row.blob else row.ciphertext
     return sealing.unseal(Context(row.value_id, subject, row.field, row.form), ciphertext, data_key)
 

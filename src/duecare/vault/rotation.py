@@ -20,6 +20,7 @@ from duecare.evidence.outbox import record
 from duecare.store.database import alone
 from duecare.vault.acts import mark_done
 from duecare.vault.index import look_up
+from duecare.vault.keys import purpose_key
 from duecare.vault.models import KeyState, VaultIndexKey, VaultKey, VaultLookup, VaultValue, VaultWrap, in_state
 from duecare.vault.openings import unseal
 from duecare.vault.slots import Slot, SlotState
@@ -132,7 +133,7 @@ def _again(vault: Vault, limit: int, *, wait: bool = False) -> int:
         for row in rows:
             with suppress(Erased):  # one of several purposes has ended since: its key is gone, and another opens it
                 slot_key = vault.slots.key(Slot(row.slot, row.key_id))
-                value = unseal(vault, row, row.subject, row.purpose, slot_key)
+                value = unseal(vault, row, row.subject, purpose_key(slot_key, row.key_id, row.subject, row.purpose))
                 made[row.value_id] = look_up(key, row.field, str(value))
         if made:
             session.connection().execute(
