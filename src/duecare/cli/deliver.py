@@ -61,7 +61,7 @@ def _list_failed(home: Home, as_json: bool) -> None:
     rows = table("delivery", "member", "channel", "what", "attempts", "first tried", "why", text=("what", "why"))
     for one in found:
         rows.add_row(
-            str(one.delivery_id),
+            one.delivery_id,
             plain(one.member),
             one.channel,
             plain(one.what),

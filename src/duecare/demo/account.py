@@ -30,6 +30,7 @@ from duecare.radar.models import (
     Screening,
     ScreeningSummary,
     Verification,
+    of_alert,
 )
 from duecare.registers.adapters.national_register import SOURCE
 from duecare.registers.company import company
@@ -227,6 +228,6 @@ def _correction(session: Session, told: Told) -> Json | None:
         "section": wrong.section, "wording": right.wording, "told": _told(session, [wrong.id]),
         "corrected": _told(session, [right.id]), "had_stopped_watching": told.left,
         "deliveries": session.execute(
-            select(func.count()).where(Delivery.alert_id == right.id, Delivery.state == DeliveryState.SENT.value)
+            select(func.count()).where(of_alert(right.id), Delivery.state == DeliveryState.SENT.value)
         ).scalar_one(),
     }  # fmt: skip

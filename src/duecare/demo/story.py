@@ -31,7 +31,7 @@ from duecare.evidence.log import Log
 from duecare.evidence.outbox import sequence
 from duecare.radar import holds, notices
 from duecare.radar.delivery import deliver
-from duecare.radar.models import Alert, AlertState, Delivery, DeliveryState, Member
+from duecare.radar.models import Alert, AlertState, Delivery, DeliveryState, Member, of_alert
 from duecare.radar.walk import walk
 from duecare.radar.watches import end_watch
 from duecare.registers.adapters.national_register import SOURCE, NationalRegister
@@ -286,9 +286,7 @@ class _Story:
             if row is None:
                 return None
             members = session.execute(
-                select(Member)
-                .where(Member.id.in_(select(Delivery.member_id).where(Delivery.alert_id == row)))
-                .order_by(Member.id)
+                select(Member).where(Member.id.in_(select(Delivery.member_id).where(of_alert(row)))).order_by(Member.id)
             ).scalars()
             return session.get_one(Alert, row), list(members)
 

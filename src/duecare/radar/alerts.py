@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from duecare.evidence.outbox import record
-from duecare.radar.models import Alert, Screening, Unraised
+from duecare.radar.models import ADDRESSES, Alert, Screening, Unraised
 from duecare.store.database import Database, Moment
 
 _PART = 50_000
@@ -67,13 +67,14 @@ _ALERTS = """
 """
 
 # No conflict clause, which would cost a tenth of all: a watch is one for each member and entity, an address belongs to
-# one member, and the alerts are new, so that no pair comes twice; the unique index stands behind that.
+# one member, and the alerts are new, so that no pair comes twice; the primary key, which is made of the pair,
+# stands behind that.
 # CROSS JOIN: SQLite then keeps this order, from the few new alerts to the many watches; PostgreSQL finds its own.
 _DELIVERIES = """
-    INSERT INTO deliveries (alert_id, member_id, address_id, channel, mode, state, attempts, created_at, next_at,
+    INSERT INTO deliveries (id, alert_id, member_id, address_id, channel, mode, state, attempts, created_at, next_at,
                             unanswered, last_error)
-    SELECT a.id, w.member_id, c.id, c.channel, CASE WHEN w.realtime THEN 'realtime' ELSE 'digest' END, 'due', 0,
-           :at, :at, :false, ''
+    SELECT CAST(a.id AS BIGINT) * {addresses} + c.id, a.id, w.member_id, c.id, c.channel,
+           CASE WHEN w.realtime THEN 'realtime' ELSE 'digest' END, 'due', 0, :at, :at, :false, ''
     FROM {raised} a CROSS JOIN watches w CROSS JOIN channel_addresses c
     WHERE w.entity = a.entity AND w.ended_at IS NULL AND (w.source IS NULL OR w.source = a.source)
       AND (w.categories = '' OR w.categories LIKE '%,' || a.category || ',%')
@@ -89,7 +90,7 @@ def _both(new: str) -> TextClause:
     return text(
         f"""
         WITH raised AS ({_ALERTS.format(new=new)} RETURNING id, change_id, entity, source, category),
-             owed AS ({_DELIVERIES.format(raised="raised")} RETURNING 1)
+             owed AS ({_DELIVERIES.format(raised="raised", addresses=ADDRESSES)} RETURNING 1)
         SELECT (SELECT string_agg(change_id, ' ') FROM raised), (SELECT count(*) FROM owed)
         """
     ).bindparams(_AT, _FALSE)
@@ -102,7 +103,7 @@ _FOR_ONE_PART = text("SELECT set_config('work_mem', '32MB', true), set_config('j
 
 # SQLite has no writing within WITH, but nobody else writes meanwhile. The deliveries come first: they need no more of
 # an alert than its id, which is that of the screening.
-_DELIVERIES_FIRST = text(_DELIVERIES.format(raised=f"({_NEW})")).bindparams(_AT, _FALSE)
+_DELIVERIES_FIRST = text(_DELIVERIES.format(raised=f"({_NEW})", addresses=ADDRESSES)).bindparams(_AT, _FALSE)
 _ALERTS_THEN = text(f"{_ALERTS.format(new=_NEW)} RETURNING change_id").bindparams(_AT)
 
 

@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 from duecare.evidence.outbox import Act, record_all
 from duecare.radar.detour import send_round
 from duecare.radar.in_flight import lock, settle, stop_abandoned
-from duecare.radar.models import Alert, ChannelAddress, Delivery, DeliveryMode, DeliveryState
+from duecare.radar.models import Alert, ChannelAddress, Delivery, DeliveryMode, DeliveryState, carriers
 from duecare.store.home import Home
 
 LEASE = timedelta(minutes=3)
@@ -181,12 +181,15 @@ def _settle(session: Session, name: str, ids: Sequence[int], values: dict[str, A
     )
 
 
-def _carry(session: Session, carriers: Sequence[int], values: dict[str, Any]) -> None:
-    """What happened to a carrier happened to all that it carries."""
-    digests = select(Delivery.digest_id).where(Delivery.id.in_(carriers), Delivery.mode == DeliveryMode.CARRIER.value)
+def _carry(session: Session, ids: Sequence[int], values: dict[str, Any]) -> None:
+    """What happened to the carriers among ``ids`` happened to all that they carry."""
     session.execute(
         update(Delivery)
-        .where(Delivery.digest_id.in_(digests), Delivery.mode == DeliveryMode.DIGEST.value, Delivery.state == "sending")
+        .where(
+            Delivery.digest_id.in_(carriers(ids)),
+            Delivery.mode == DeliveryMode.DIGEST.value,
+            Delivery.state == "sending",
+        )
         .values(**values)
         .execution_options(synchronize_session=False)
     )
@@ -194,11 +197,7 @@ def _carry(session: Session, carriers: Sequence[int], values: dict[str, Any]) ->
 
 def _record_sent(session: Session, ids: Sequence[int], now: datetime) -> None:
     """One ``alert:send`` for each alert that reached each address, the recipient as a commitment."""
-    within = list(
-        session.scalars(
-            select(Delivery.digest_id).where(Delivery.id.in_(ids), Delivery.mode == DeliveryMode.CARRIER.value)
-        )
-    )
+    within = carriers(ids)
     columns = (Delivery.id, Delivery.alert_id, Delivery.channel, Delivery.mode)
     rows = session.execute(
         select(*columns, Alert.change_id, Alert.corrects_id, ChannelAddress.commitment)

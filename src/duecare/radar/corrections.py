@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, insert, literal, select, true
+from sqlalchemy import ColumnElement, and_, case, func, insert, select, true
 from sqlalchemy.orm import Session
 
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.evidence.outbox import record
-from duecare.radar.detour import COLUMNS, fresh, to_centre
+from duecare.radar.detour import COLUMNS, owed, to_centre
 from duecare.radar.in_flight import stop
 from duecare.radar.models import (
     AddressState,
@@ -28,6 +28,7 @@ from duecare.radar.models import (
     Delivery,
     DeliveryState,
     may_have_been_told,
+    of_alert,
 )
 from duecare.store.home import Home
 
@@ -112,7 +113,7 @@ def correct(home: Home, session: Session, alert: Alert, reason: str, who: str, *
 
 
 def _count(session: Session, alert_id: int, which: ColumnElement[bool]) -> int:
-    return session.execute(select(func.count()).where(Delivery.alert_id == alert_id, which)).scalar_one()
+    return session.execute(select(func.count()).where(of_alert(alert_id), which)).scalar_one()
 
 
 def _correction_of(alert: Alert, zh: str, en: str, now: datetime) -> Alert:
@@ -139,14 +140,13 @@ def _address_correction(
     """One delivery for each that told the original, as set work; returns the members whose address has ended, and how
     many have left. A watch that has ended since, and a digest that carried the original, make no difference."""
     certain = Delivery.state != DeliveryState.SENDING.value
-    was_told = and_(Delivery.alert_id == alert.id, may_have_been_told())
+    was_told = and_(of_alert(alert.id), may_have_been_told())
     active = ChannelAddress.state == AddressState.ACTIVE.value
     state = case((certain, DeliveryState.DUE.value), else_=DeliveryState.WAITING.value)
     session.execute(
         insert(Delivery).from_select(
             COLUMNS,
-            select(literal(correction.id), Delivery.member_id, ChannelAddress.id, ChannelAddress.channel, state)
-            .add_columns(*fresh(now))
+            select(*owed(correction.id, Delivery.member_id, ChannelAddress.id, ChannelAddress.channel, state, now))
             .join(ChannelAddress, ChannelAddress.id == Delivery.address_id)
             .where(was_told, active),
         )

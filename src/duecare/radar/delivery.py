@@ -97,9 +97,12 @@ class DeliveryReport:
 
 @dataclass(frozen=True)
 class Failure:
-    """A delivery that was given up, for the operator."""
+    """A delivery that was given up, for the operator.
 
-    delivery_id: int
+    ``delivery_id``: in digits, as evidence names it (``delivery:ID``); many readers of JSON would round the number.
+    """
+
+    delivery_id: str
     member: str
     channel: str
     what: str
@@ -153,11 +156,11 @@ def failures(session: Session) -> list[Failure]:
         .outerjoin(Alert, Alert.id == Delivery.alert_id)
         .outerjoin(Digest, Digest.id == Delivery.digest_id)
         .where(Delivery.state == DeliveryState.GIVEN_UP.value, Delivery.mode != DeliveryMode.DIGEST.value)
-        .order_by(Delivery.id.desc())
+        .order_by(Delivery.created_at.desc(), Delivery.id.desc())
     )
     return [
         Failure(
-            row.id,
+            str(row.id),
             member,
             row.channel,
             f"digest of {day}" if row.alert_id is None else f"{name}: {section}",

@@ -16,23 +16,26 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, case, exists, func, insert, literal, select
 from sqlalchemy.orm import Session, aliased
 
-from duecare.radar.models import AddressState, Alert, ChannelAddress, Delivery, DeliveryMode, DeliveryState
+from duecare.radar.models import AddressState, Alert, ChannelAddress, Delivery, DeliveryMode, DeliveryState, delivery_id
 
 CENTRE = "centre"
 """The channel that every member has."""
 
 COLUMNS = (
-    "alert_id", "member_id", "address_id", "channel", "state", "mode", "attempts", "created_at", "next_at",
+    "id", "alert_id", "member_id", "address_id", "channel", "state", "mode", "attempts", "created_at", "next_at",
     "unanswered", "last_error",
 )  # fmt: skip
-"""Of a new delivery of a correction; ``fresh`` gives those from ``mode`` on."""
+"""Of a new delivery of a correction: ``owed`` gives their values."""
 
 
-def fresh(now: datetime) -> tuple[ColumnElement[Any], ...]:
-    """A delivery that was not tried yet. Corrections go out by themselves: a wrong word about a company does its harm
-    by the hour."""
-    at = literal(now, Delivery.created_at.type)
-    return (literal(DeliveryMode.REALTIME.value), literal(0), at, at, literal(False), literal(""))
+def owed(
+    correction_id: int, member_id: Any, address_id: Any, channel: Any, state: ColumnElement[str], now: datetime
+) -> tuple[Any, ...]:
+    """A delivery of the correction that was not tried yet. Corrections go out by themselves: a wrong word about a
+    company does its harm by the hour."""
+    alert, at = literal(correction_id), literal(now, Delivery.created_at.type)
+    new = (literal(DeliveryMode.REALTIME.value), literal(0), at, at, literal(False), literal(""))
+    return (delivery_id(alert, address_id), alert, member_id, address_id, channel, state, *new)
 
 
 def to_centre(session: Session, correction_id: int, members: Select[int, bool], now: datetime) -> list[int]:
@@ -52,9 +55,9 @@ def to_centre(session: Session, correction_id: int, members: Select[int, bool], 
     session.execute(
         insert(Delivery).from_select(
             COLUMNS,
-            select(literal(correction_id), first.c.member_id, first.c.address_id, literal(CENTRE), state, *fresh(now))
+            select(*owed(correction_id, first.c.member_id, first.c.address_id, literal(CENTRE), state, now))
             .join(asked, member_id == first.c.member_id)
-            .where(~exists().where(there.alert_id == correction_id, there.address_id == first.c.address_id)),
+            .where(~exists().where(there.id == delivery_id(correction_id, first.c.address_id))),
         )
     )
     return list(session.scalars(select(first.c.member_id).order_by(first.c.member_id)))

@@ -34,7 +34,10 @@ from duecare.radar.models import (
     DeliveryMode,
     DeliveryState,
     Digest,
+    carriers,
+    delivery_id,
     may_have_been_told,
+    of_alert,
 )
 
 _AT_ONCE = 5_000
@@ -51,21 +54,20 @@ def stop(session: Session, alert: Alert, now: datetime) -> None:
 
     An outcome that is just being noted is waited for, and may make the delivery due again: hence the loop.
     """
-    due = and_(Delivery.alert_id == alert.id, Delivery.state == _DUE)
-    within = select(Delivery.digest_id).where(Delivery.alert_id == alert.id, _CARRIED, Delivery.state == _SENDING)
-    alone = select(Delivery.id).where(Delivery.alert_id == alert.id, ~_CARRIED, Delivery.state == _SENDING)
-    carriers = select(Delivery.id).where(Delivery.digest_id.in_(within), _CARRIER)
+    due = and_(of_alert(alert.id), Delivery.state == _DUE)
+    within = select(Delivery.digest_id).where(of_alert(alert.id), _CARRIED, Delivery.state == _SENDING)
+    alone = select(Delivery.id).where(of_alert(alert.id), ~_CARRIED, Delivery.state == _SENDING)
     held = set[int]()
     while True:
         # A worker that is just claiming a delivery, or composing a digest with it, holds its row and is waited for.
         lock(session, list(session.scalars(select(Delivery.id).where(due))))
         _do(session, update(Delivery).where(due).values(state=_CANCELLED, last_error=_WRONG))
-        moving = {*session.scalars(alone), *session.scalars(carriers)} - held
+        moving = {*session.scalars(alone), *session.scalars(within)} - held
         if not moving:
             break
         lock(session, list(moving))
         held |= moving
-    for part in _parts(list(session.scalars(carriers))):
+    for part in _parts(list(session.scalars(within))):
         _take_apart(session, part, now)
 
 
@@ -94,17 +96,16 @@ def stop_abandoned(session: Session, now: datetime) -> None:
 def settle(session: Session, ids: Sequence[int], now: datetime) -> None:
     """Bring about what the state of ``ids`` means for corrections that wait for them: an outcome was just noted, or a
     claim given back. Their rows are held by the caller's transaction."""
-    carriers = session.scalars(select(Delivery.id).where(Delivery.id.in_(ids), _CARRIER)).all()
-    within = list(session.scalars(select(Delivery.digest_id).where(Delivery.id.in_(carriers)))) if carriers else []
+    digests = carriers(ids)
     wrong = [
         *_wrong(session, Delivery.id.in_(ids)),
-        *(_wrong(session, and_(Delivery.digest_id.in_(within), _CARRIED)) if within else ()),
+        *(_wrong(session, and_(Delivery.digest_id.in_(digests), _CARRIED)) if digests else ()),
     ]
     if not wrong:
         return
     again = select(Delivery.id).where(Delivery.id.in_([one for one, _, _ in wrong]), ~_CARRIED, Delivery.state == _DUE)
     _cancel(session, again, _WRONG, now)
-    _take_apart(session, carriers, now)
+    _take_apart(session, digests, now)
     _answer(session, {alert for _, alert, _ in wrong}, {member for _, _, member in wrong}, now)
 
 
@@ -119,47 +120,45 @@ def _taken_back(alert_id: Any) -> ColumnElement[bool]:
     return exists().where(Alert.id == alert_id, Alert.state != AlertState.SENT.value)
 
 
-def _take_apart(session: Session, carriers: Sequence[int], now: datetime) -> None:
-    """Of ``carriers`` those that certainly never arrived and hold a wrong alert: what else they hold waits for a digest
+def _take_apart(session: Session, digests: Sequence[int], now: datetime) -> None:
+    """Of ``digests`` those that certainly never arrived and hold a wrong alert: what else they hold waits for a digest
     again, which is composed at the next run, for the same day."""
     inside = aliased(Delivery)
-    due = select(Delivery.id, Delivery.digest_id).where(
-        Delivery.id.in_(carriers),
+    due = select(Delivery.id).where(
+        Delivery.id.in_(digests),
         Delivery.state == _DUE,
         ~Delivery.unanswered,
         exists().where(
-            inside.digest_id == Delivery.digest_id,
+            inside.digest_id == Delivery.id,
             inside.mode == DeliveryMode.DIGEST.value,
             _taken_back(inside.alert_id),
         ),
     )
-    found = session.execute(due).all()
+    found = list(session.scalars(due))
     if not found:
         return
-    digests = [digest for _, digest in found]
-    held = and_(Delivery.digest_id.in_(digests), _CARRIED)
-    # No row keeps the digest's id: SQLite gives it to the next digest.
+    held = and_(Delivery.digest_id.in_(found), _CARRIED)
     gone, waits = {"state": _CANCELLED, "last_error": _WRONG, "digest_id": None}, {"state": _DUE, "digest_id": None}
     _do(session, update(Delivery).where(held, _taken_back(Delivery.alert_id)).values(gone))
     _do(session, update(Delivery).where(held, Delivery.state == _SENDING).values(waits))
-    _cancel(session, select(Delivery.id).where(Delivery.id.in_([one for one, _ in found])), _COMPOSED_ANEW, now)
-    _do(session, update(Delivery).where(Delivery.id.in_([one for one, _ in found])).values(digest_id=None))
-    _do(session, delete(Digest).where(Digest.id.in_(digests)))
+    _cancel(session, select(Delivery.id).where(Delivery.id.in_(found)), _COMPOSED_ANEW, now)
+    _do(session, update(Delivery).where(Delivery.id.in_(found)).values(digest_id=None))
+    _do(session, delete(Digest).where(Digest.id.in_(found)))
 
 
 def _answer(session: Session, alerts: set[int], members: set[int], now: datetime) -> None:
     """What ``members`` wait for about ``alerts``, as far as it is known now: it goes out, or they were never told."""
     first, same = aliased(Delivery), aliased(Delivery)
-    direct = exists().where(same.alert_id == -Delivery.alert_id, same.address_id == Delivery.address_id)
+    direct = exists().where(same.id == delivery_id(-Delivery.alert_id, Delivery.address_id))
     # One that goes to the centre because an address has ended speaks of what was sent to any address.
     decides = and_(
-        first.alert_id == -Delivery.alert_id,
+        of_alert(-Delivery.alert_id, first),
         first.member_id == Delivery.member_id,
         or_(first.address_id == Delivery.address_id, ~direct.correlate(Delivery)),
     )
     told = or_(first.state == DeliveryState.SENT.value, and_(first.unanswered, first.state != _SENDING))
     waits = (
-        Delivery.alert_id.in_([-alert for alert in alerts]),
+        or_(*(of_alert(-alert) for alert in sorted(alerts))),
         Delivery.member_id.in_(members),
         Delivery.state == _WAITING,
     )
@@ -169,7 +168,7 @@ def _answer(session: Session, alerts: set[int], members: set[int], now: datetime
         return
     # Where none of them was told after all, there is nothing to correct: the alert was stopped in time.
     heard = aliased(Delivery)
-    reached = exists().where(heard.alert_id == Alert.id, may_have_been_told(heard)).correlate(Alert)
+    reached = exists().where(of_alert(Alert.id, heard), may_have_been_told(heard)).correlate(Alert)
     corrected = and_(Alert.id.in_(alerts), Alert.state == AlertState.CORRECTED.value)
     _do(session, update(Alert).where(corrected, ~reached).values(state=AlertState.WITHDRAWN.value))
 

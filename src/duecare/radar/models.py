@@ -10,12 +10,14 @@ those very tables, a hundred thousand at a time, and a check for each row would 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     ColumnElement,
     Float,
     ForeignKey,
@@ -24,11 +26,19 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    cast,
+    literal,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
 from duecare.store.database import Base, Moment
+
+ADDRESSES = 2**31
+"""How many ids stand ready for the deliveries of one alert: one for each address that can be."""
+
+# SQLite keeps rows by such an id only where it is called so, and has eight bytes for it anyway.
+_BIG = BigInteger().with_variant(Integer, "sqlite")
 
 
 def _partial(name: str, *columns: str, where: str, **more: Any) -> Index:
@@ -318,8 +328,30 @@ class Alert(Base):
     wording: Mapped[dict[str, str] | None] = mapped_column(JSON)
 
 
+def delivery_id(alert_id: Any, address_id: Any) -> Any:
+    """The id of the delivery of an alert to an address: of two numbers a number, of columns an expression."""
+    if isinstance(alert_id, int) and isinstance(address_id, int):
+        return alert_id * ADDRESSES + address_id
+    return cast(alert_id, _BIG) * literal(ADDRESSES, _BIG) + address_id
+
+
+def carriers(ids: Iterable[int]) -> list[int]:
+    """Of the ids of deliveries those of carriers, which are the ids of their digests."""
+    return [one for one in ids if 0 < one < ADDRESSES]
+
+
+def _own_id(context: Any) -> int:
+    given = context.get_current_parameters(isolate_multiinsert_groups=False)
+    alert = given.get("alert_id")
+    return int(given["digest_id"] if alert is None else delivery_id(alert, given["address_id"]))
+
+
 class Delivery(Base):
     """One alert, or one digest, to one address. Its id is what makes it shown once: the idempotency key is made of it.
+
+    The id says which alert and which address (``delivery_id``): that an alert goes to an address once is the primary
+    key, and those of one alert stand together (``of_alert``). A ``carrier`` has the id of its digest, which is below
+    them all. A second index for that would cost as much as writing the row.
 
     ``alert_id`` is none for a ``carrier``; ``digest_id`` is set on a carrier and on the deliveries it carries.
     ``claimed_by`` and ``claimed_until``: the worker that is sending it and until when it may. ``first_tried_at`` starts
@@ -328,7 +360,7 @@ class Delivery(Base):
 
     __tablename__ = "deliveries"
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True, autoincrement=False, default=_own_id)
     alert_id: Mapped[int | None]
     member_id: Mapped[int]
     address_id: Mapped[int]
@@ -347,7 +379,6 @@ class Delivery(Base):
     digest_id: Mapped[int | None]
 
     __table_args__ = (
-        UniqueConstraint("alert_id", "address_id"),
         _partial("ix_deliveries_due", "next_at", where="state = 'due' AND mode <> 'digest'"),
         _partial("ix_deliveries_sending", "claimed_until", where="state = 'sending' AND mode <> 'digest'"),
         _partial("ix_deliveries_gathering", "member_id", where="state = 'due' AND mode = 'digest'"),
@@ -356,18 +387,27 @@ class Delivery(Base):
     )
 
 
+def of_alert(alert_id: Any, of: type[Delivery] = Delivery) -> ColumnElement[bool]:
+    """The deliveries of one alert: those whose ids stand together. ``of``: the deliveries, or an alias of them.
+
+    ``Delivery.alert_id == alert_id`` says the same, and reads every delivery that ever was.
+    """
+    return of.id.between(delivery_id(alert_id, 0), delivery_id(alert_id, ADDRESSES - 1))
+
+
 def may_have_been_told(of: type[Delivery] = Delivery) -> ColumnElement[bool]:
     """The deliveries whose recipient was told or may have been: who must hear a correction. The rest can be stopped.
 
     ``of``: the deliveries, or an alias of them.
 
-    >>> select(Delivery).where(Delivery.alert_id == alert.id, may_have_been_told())  # doctest: +SKIP
+    >>> select(Delivery).where(of_alert(alert.id), may_have_been_told())  # doctest: +SKIP
     """
     return of.state.in_((DeliveryState.SENT.value, DeliveryState.SENDING.value)) | of.unanswered
 
 
 class Digest(Base):
-    """One day's digest to one address. ``day`` is the member's calendar day on which it fell due."""
+    """One day's digest to one address. ``day`` is the member's calendar day on which it fell due. The id is that of its
+    delivery too, and is not given again when a digest is composed anew."""
 
     __tablename__ = "digests"
 
@@ -382,7 +422,7 @@ class Digest(Base):
     body_html: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(Moment)
 
-    __table_args__ = (UniqueConstraint("address_id", "day"),)
+    __table_args__ = (UniqueConstraint("address_id", "day"), {"sqlite_autoincrement": True})
 
 
 class Message(Base):
@@ -392,7 +432,7 @@ class Message(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     member_id: Mapped[int] = mapped_column(ForeignKey("members.id"), index=True)
-    delivery_id: Mapped[int] = mapped_column(Integer, unique=True)
+    delivery_id: Mapped[int] = mapped_column(_BIG, unique=True)
     subject: Mapped[str] = mapped_column(Text)
     body: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(Moment)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from duecare.radar.models import Alert, Delivery, DeliveryMode, may_have_been_told
+from duecare.radar.models import Alert, Delivery, DeliveryMode, may_have_been_told, of_alert
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def told_before(session: Session, corrections: Sequence[tuple[Alert, Owed]]) -> 
     earlier = list(
         session.scalars(
             select(Delivery)
-            .where(Delivery.alert_id.in_(wanted), Delivery.member_id.in_(members), may_have_been_told())
+            .where(or_(*map(of_alert, sorted(wanted))), Delivery.member_id.in_(members), may_have_been_told())
             .order_by(Delivery.id.desc())
         )
     )

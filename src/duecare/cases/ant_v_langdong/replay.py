@@ -24,7 +24,7 @@ from duecare.evidence.log import Log
 from duecare.evidence.outbox import sequence
 from duecare.radar import corrections, holds, notices
 from duecare.radar.delivery import deliver
-from duecare.radar.models import Alert, Delivery, Watch
+from duecare.radar.models import Alert, Delivery, Watch, of_alert
 from duecare.radar.walk import walk
 from duecare.radar.watches import Reach, add_member
 from duecare.registers.adapters.national_register import NationalRegister
@@ -219,7 +219,7 @@ def _sensitive_alerts(home: Home) -> int:
 
 
 def _told(session: Session, alert: int) -> set[tuple[int, str]]:
-    rows = session.execute(select(Delivery).where(Delivery.alert_id == alert, Delivery.state == "sent")).scalars()
+    rows = session.execute(select(Delivery).where(of_alert(alert), Delivery.state == "sent")).scalars()
     return {(row.member_id, row.channel) for row in rows}
 
 

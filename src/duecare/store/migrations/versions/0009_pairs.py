@@ -1,0 +1,134 @@
+"""A delivery is named by its alert and its address, and the one of a digest by the digest.
+
+That a pair comes once is the primary key then, and the second unique index, which cost as much as the row, goes. An
+earlier entry of the evidence that names a cancelled delivery names it by its old number.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0009"
+down_revision = "0008"
+
+_MOMENT = sa.DateTime(timezone=True)
+_COLUMNS = (
+    "alert_id, member_id, address_id, channel, mode, state, attempts, created_at, next_at, first_tried_at, unanswered, "
+    "claimed_by, claimed_until, last_error, sent_at, digest_id"
+)
+# Of a digest that was composed anew only the cancelled delivery is left: it has nothing to be named after.
+_PAIR = (
+    "CASE WHEN alert_id IS NULL THEN coalesce(digest_id, -id) "
+    "ELSE CAST(alert_id AS BIGINT) * 2147483648 + address_id END"
+)
+_INDEXES = (
+    ("digest_id", "digest_id", "digest_id IS NOT NULL"),
+    ("due", "next_at", "state = 'due' AND mode <> 'digest'"),
+    ("gathering", "member_id", "state = 'due' AND mode = 'digest'"),
+    ("given_up", "id", "state = 'given_up'"),
+    ("sending", "claimed_until", "state = 'sending' AND mode <> 'digest'"),
+)
+_ASIDE = 2**62
+
+
+def upgrade() -> None:
+    _rename_in_messages(f"SELECT {_PAIR} FROM deliveries WHERE deliveries.id = messages.delivery_id", sa.BigInteger())
+    _rebuild_deliveries(_PAIR, sa.Column("id", _big(), primary_key=True, autoincrement=False))
+    if _embedded():
+        _rebuild_digests(sqlite_autoincrement=True)
+
+
+def downgrade() -> None:
+    op.create_table(
+        "numbers", sa.Column("number", sa.Integer, primary_key=True), sa.Column("pair", _big(), unique=True)
+    )
+    op.execute("INSERT INTO numbers SELECT row_number() OVER (ORDER BY created_at, id), id FROM deliveries")
+    _rename_in_messages("SELECT number FROM numbers WHERE pair = messages.delivery_id", sa.Integer())
+    _rebuild_deliveries(
+        "(SELECT number FROM numbers WHERE pair = deliveries_before.id)",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.UniqueConstraint("alert_id", "address_id", name=op.f("uq_deliveries_alert_id_address_id")),
+    )
+    op.drop_table("numbers")
+    if _embedded():
+        _rebuild_digests()
+    else:
+        op.execute("SELECT setval('deliveries_id_seq', (SELECT coalesce(max(id), 0) + 1 FROM deliveries), false)")
+        op.execute("ALTER SEQUENCE deliveries_id_seq CACHE 32")
+
+
+def _embedded() -> bool:
+    return op.get_bind().dialect.name == "sqlite"
+
+
+def _big() -> Any:
+    return sa.Integer() if _embedded() else sa.BigInteger()
+
+
+def _rename_in_messages(name: str, kind: Any) -> None:
+    """Old and new names may be the same numbers: by way of others that are neither."""
+    if not _embedded():
+        op.alter_column("messages", "delivery_id", type_=sa.BigInteger())
+    op.execute(f"UPDATE messages SET delivery_id = ({name}) + {_ASIDE}")
+    op.execute(f"UPDATE messages SET delivery_id = delivery_id - {_ASIDE}")
+    if not _embedded():
+        op.alter_column("messages", "delivery_id", type_=kind)
+
+
+def _rebuild_deliveries(name: str, *first_and_last: Any) -> None:
+    for index, _, _ in _INDEXES:
+        op.drop_index(f"ix_deliveries_{index}", "deliveries")
+    op.rename_table("deliveries", "deliveries_before")
+    if not _embedded():
+        op.execute("ALTER INDEX pk_deliveries RENAME TO pk_deliveries_before")
+    own, *constraints = first_and_last
+    op.create_table(
+        "deliveries",
+        own,
+        sa.Column("alert_id", sa.Integer),
+        sa.Column("member_id", sa.Integer, nullable=False),
+        sa.Column("address_id", sa.Integer, nullable=False),
+        sa.Column("channel", sa.String(20), nullable=False),
+        sa.Column("mode", sa.String(10), nullable=False),
+        sa.Column("state", sa.String(10), nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("created_at", _MOMENT, nullable=False),
+        sa.Column("next_at", _MOMENT, nullable=False),
+        sa.Column("first_tried_at", _MOMENT),
+        sa.Column("unanswered", sa.Boolean, nullable=False),
+        sa.Column("claimed_by", sa.String(64)),
+        sa.Column("claimed_until", _MOMENT),
+        sa.Column("last_error", sa.Text, nullable=False),
+        sa.Column("sent_at", _MOMENT),
+        sa.Column("digest_id", sa.Integer),
+        *constraints,
+    )
+    op.execute(f"INSERT INTO deliveries (id, {_COLUMNS}) SELECT {name}, {_COLUMNS} FROM deliveries_before")
+    op.drop_table("deliveries_before")
+    for index, column, condition in _INDEXES:
+        where = sa.text(condition)
+        op.create_index(f"ix_deliveries_{index}", "deliveries", [column], sqlite_where=where, postgresql_where=where)
+
+
+def _rebuild_digests(**more: Any) -> None:
+    """So that the id of a digest that was composed anew is not given again."""
+    op.drop_index("ix_digests_member_id", "digests")
+    op.rename_table("digests", "digests_before")
+    op.create_table(
+        "digests",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("member_id", sa.Integer, sa.ForeignKey("members.id"), nullable=False, index=True),
+        sa.Column("address_id", sa.Integer, sa.ForeignKey("channel_addresses.id"), nullable=False),
+        sa.Column("day", sa.Date, nullable=False),
+        sa.Column("zone", sa.String(60), nullable=False),
+        sa.Column("subject", sa.Text, nullable=False),
+        sa.Column("counts", sa.JSON, nullable=False),
+        sa.Column("body_text", sa.Text, nullable=False),
+        sa.Column("body_html", sa.Text, nullable=False),
+        sa.Column("created_at", _MOMENT, nullable=False),
+        sa.UniqueConstraint("address_id", "day", name=op.f("uq_digests_address_id_day")),
+        **more,
+    )
+    op.execute("INSERT INTO digests SELECT * FROM digests_before")
+    op.drop_table("digests_before")
