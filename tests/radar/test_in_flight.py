@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -191,6 +192,7 @@ def test_killed(home: Home, mail: MailServer, first: str) -> None:
     watching(home)
     told = wrong(home)
     process: list[subprocess.Popen[bytes]] = []
+    answered = threading.Event()
 
     def kill() -> None:
         os.kill(process[0].pid, signal.SIGKILL)
@@ -203,11 +205,12 @@ def test_killed(home: Home, mail: MailServer, first: str) -> None:
         if first == "corrected":
             kill()
         mail.answer = lambda recipient: "250 OK"
+        answered.set()
         return "250 OK"
 
     mail.answer = answer
     process.append(_worker(home, mail))
-    process[0].wait(60)
+    assert answered.wait(60)
     deliver(home, lexicon=LEXICON)
     assert heard(mail) == [("jia", "alert"), ("jia", "correction")]
     assert (states(home, told), states(home, -told)) == ([("mail", "cancelled")], [("mail", "sent")])
