@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import insert, literal_column, select, update
+from sqlalchemy import func, insert, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from duecare.radar.channels.channel import Letter
@@ -77,18 +77,17 @@ class _Waiting:
     since: datetime = datetime(1, 1, 1, tzinfo=UTC)
 
 
-def due_day(member: Member, now: datetime) -> tuple[date, datetime]:
-    """The member's day whose digest fell due last, and the moment it did (UTC). ``now`` is aware.
+def due_day(zone: str, hour: int, now: datetime) -> tuple[date, datetime]:
+    """The day in ``zone`` whose digest fell due last, at ``hour``, and the moment it did (UTC). ``now`` is aware.
 
     An hour that a change to summer time leaves out falls due when it would have come; one that comes twice, the first
     time.
     """
-    zone = ZoneInfo(member.zone)
-    day = now.astimezone(zone).date()
-    moment = _moment(member, day)
+    day = now.astimezone(ZoneInfo(zone)).date()
+    moment = _moment(zone, hour, day)
     if moment > now:
         day -= timedelta(days=1)
-        moment = _moment(member, day)
+        moment = _moment(zone, hour, day)
     return day, moment
 
 
@@ -99,10 +98,7 @@ def compose_due(home: Home, lexicon: Lexicon, *, now: datetime | None = None, me
     """
     now = now or home.clock.now()
     with home.database.session() as session:
-        query = select(Member.id).where(Member.id.in_(select(Delivery.member_id).where(*_WAITS))).order_by(Member.id)
-        if member is not None:
-            query = query.where(Member.name == member)
-        waiting = list(session.scalars(query))
+        waiting = _due(session, now, member)
     rows, composed = Rows(lexicon), 0
     for start in range(0, len(waiting), _AT_ONCE):
         with home.database.session() as session:
@@ -186,8 +182,27 @@ def headline(total: Sum, reader: Reader) -> str:
     return line
 
 
-def _moment(member: Member, day: date) -> datetime:
-    return datetime.combine(day, time(member.digest_hour), tzinfo=ZoneInfo(member.zone)).astimezone(ZoneInfo("UTC"))
+def _moment(zone: str, hour: int, day: date) -> datetime:
+    return datetime.combine(day, time(hour), tzinfo=ZoneInfo(zone)).astimezone(ZoneInfo("UTC"))
+
+
+def _due(session: Session, now: datetime, name: str | None) -> list[int]:
+    """The members for whom something has waited since before their hour came; only ``name``, if given.
+
+    Most of the day that is nobody, however many wait for theirs.
+    """
+    query = (
+        select(Member.id, Member.zone, Member.digest_hour, func.min(Delivery.created_at))
+        .join(Delivery, Delivery.member_id == Member.id)
+        .where(*_WAITS)
+        .group_by(Member.id, Member.zone, Member.digest_hour)
+        .order_by(Member.id)
+    )
+    if name is not None:
+        query = query.where(Member.name == name)
+    rows = session.execute(query).all()
+    due = {(zone, hour): due_day(zone, hour, now)[1] for zone, hour in {(row.zone, row.digest_hour) for row in rows}}
+    return [one for one, zone, hour, since in rows if since <= due[zone, hour]]
 
 
 def _compose(session: Session, ids: Sequence[int], now: datetime, at: datetime, rows: Rows) -> int:
@@ -196,7 +211,7 @@ def _compose(session: Session, ids: Sequence[int], now: datetime, at: datetime, 
         select(Member).where(Member.id.in_(ids)).order_by(Member.id).with_for_update(skip_locked=True)
     )
     members = {member.id: member for member in found}  # what another process is composing is left to it
-    due = {member.id: due_day(member, now) for member in members.values()}
+    due = {member.id: due_day(member.zone, member.digest_hour, now) for member in members.values()}
     waiting: dict[int, list[_Waiting]] = {}
     for one in _waiting(session, list(members)):
         if one.since <= due[one.member_id][1]:
@@ -309,7 +324,7 @@ def _fill(
     """What a digest says; a member's addresses with the same content share it."""
     reader = Reader(member.language, ZoneInfo(member.zone))
     since = min(one.since for _, one in pairs)
-    late = since < _moment(member, day - timedelta(days=1))
+    late = since < _moment(member.zone, member.digest_hour, day - timedelta(days=1))
     total = _sum((alert for alert, _ in pairs), since.astimezone(reader.zone).date() if late else None)
     return _write(day, total, [rows.row(alert, reader, corrected.get(one.id)) for alert, one in pairs], reader)
 
