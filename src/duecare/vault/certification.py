@@ -34,9 +34,8 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Certified:
-    """How many certificates were made, how many wait, and why they do; ``ids``: of which erasures they were made."""
+    """How many certificates wait, and why they do; ``ids``: of which erasures they were made."""
 
-    made: int
     pending: int
     why: str = ""
     ids: tuple[str, ...] = ()
@@ -103,15 +102,15 @@ def make_waiting(vault: Vault, progress: Progress | None = None) -> Certified:
     while True:
         with vault.database.session() as session:
             ids = session.scalars(asked).all()
-        more, why = make_each(vault, ids)
+        more, why = log_and_make(vault, ids)
         made += more
         if why or not more:
-            return Certified(len(made), waiting(vault), why, tuple(made))
+            return Certified(waiting(vault), why, tuple(made))
         if progress is not None:
             progress(len(made), max(len(made), total))
 
 
-def make_each(vault: Vault, ids: Sequence[str]) -> tuple[list[str], str]:
+def log_and_make(vault: Vault, ids: Sequence[str]) -> tuple[list[str], str]:
     """Put what was recorded into the log, and make the certificates of ``ids``; those made, and why not the others.
 
     Erased is erased: whatever keeps a certificate from being made now, a witness that is down, does not know the log,

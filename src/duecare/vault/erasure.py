@@ -173,7 +173,7 @@ def end_purpose(vault: Vault, purpose: str, *, note: str, along: Callable[[Sessi
     if act is None:
         return 0
     complete(vault, act)
-    certification.make_each(vault, [])
+    certification.log_and_make(vault, [])
     with vault.database.session() as session:
         return len(session.scalars(select(VaultErasure.id).where(VaultErasure.act == act)).all())
 
@@ -247,8 +247,8 @@ def finish(vault: Vault, *, certify: bool = True, progress: Progress | None = No
     for act in begun:
         complete(vault, act)
     _remove_left(vault)
-    done = certification.make_waiting(vault, progress) if certify else Certified(0, certification.waiting(vault))
-    return Finished(len(begun), done.made, done.pending, done.why, done.ids)
+    done = certification.make_waiting(vault, progress) if certify else Certified(certification.waiting(vault))
+    return Finished(len(begun), len(done.ids), done.pending, done.why, done.ids)
 
 
 def sweep(vault: Vault) -> int:
@@ -352,7 +352,7 @@ def _finished(vault: Vault, begun: Sequence[str | None], held: Sequence[str]) ->
     with vault.database.session() as session:
         asked = select(VaultErasure.id).where(VaultErasure.act.in_(done)).order_by(VaultErasure.purpose)
         ids = list(session.scalars(asked))
-    _, why = certification.make_each(vault, ids)
+    _, why = certification.log_and_make(vault, ids)
     return Outcome(tuple(get(vault, each) for each in ids), tuple(held), why)
 
 
