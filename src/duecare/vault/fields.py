@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -27,8 +28,7 @@ _NONCE = 12
 _FORMS = ("text", "bytes")
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(NamedTuple):
     """What a value is bound to: its id (32 hex digits), its subject, its field, and the form ``text`` or ``bytes``."""
 
     value: str
