@@ -53,13 +53,15 @@ def migrated_database() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def _migrated_already(monkeypatch: pytest.MonkeyPatch, migrated_file: Path) -> None:
     """A new SQLite database begins as a copy of the migrated one, which takes a hundredth of the time of migrating it.
-    The migrations themselves are tested from nothing in ``store/test_migrations.py``."""
+    The migrations themselves are tested down to nothing and up again in ``store/test_migrations.py``."""
     migrate = Database.migrate
 
     def copy_first(database: Database) -> None:
         path = Path(database.engine.url.database or "") if database.embedded else None
         if path is not None and path.parent.is_dir() and not path.exists():
-            shutil.copyfile(migrated_file, path)
+            copy = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+            shutil.copyfile(migrated_file, copy)
+            copy.rename(path)
         migrate(database)
 
     monkeypatch.setattr(Database, "migrate", copy_first)

@@ -5,6 +5,7 @@ The mail server files the correction when it has been handed the mail and before
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from duecare.clock import SetClock
 from duecare.evidence.outbox import EvidenceEntry
 from duecare.radar.corrections import Correction, retract
 from duecare.radar.delivery import deliver, failures
+from duecare.radar.in_flight import _answer
 from duecare.radar.models import Alert, ChannelAddress, Delivery, Digest, Member, Message
 from duecare.radar.watches import Reach, end_address, find_member
 from duecare.store.home import Home
@@ -286,6 +288,31 @@ def test_a_digest_that_is_being_sent(home: Home, mail: MailServer, answer: str, 
     assert [what for _, what in heard(mail)] == hears
     assert len({each["Message-ID"] for each in mail.parsed()}) == len(set(hears))
     assert state_of(home, told) == ("corrected" if "correction" in hears else "withdrawn")
+
+
+@pytest.mark.parametrize("realtime", [True, False])
+@pytest.mark.parametrize("number", [2**22 + 5, 2**31 - 1])
+def test_the_id_of_an_alert_may_be_large(home: Home, mail: MailServer, realtime: bool, number: int) -> None:
+    """Beyond what JSON takes for a whole number, and the last there is: the alert, its digest and its correction go out
+    once each and are noted."""
+    watching(home, "jia", realtime=realtime)
+    alert(home, [passed("A", **LIQUIDATION, id=number)])
+    later(home, timedelta(days=1))
+    retract(home, number, REASON, "Zhang")
+    later(home)
+    later(home)
+    assert heard(mail) == [("jia", "alert" if realtime else "digest A"), ("jia", "correction")]
+    assert (states(home, number), states(home, -number)) == ([("mail", "sent")], [("mail", "sent")])
+    with home.database.session() as session:
+        sent = session.scalars(select(EvidenceEntry.body).where(EvidenceEntry.kind == "alert:send")).all()
+        ids = session.scalars(select(Delivery.id).where(Delivery.alert_id.is_not(None))).all()
+    assert sorted(json.loads(each)["delivery"] for each in sent) == sorted(map(str, ids))
+
+
+def test_more_alerts_than_a_statement_takes(home: Home) -> None:
+    """Whatever waits for a thousand alerts that were taken back at once is answered."""
+    with home.database.session() as session:
+        _answer(session, set(range(1, 1500)), {1}, NOW)
 
 
 def test_the_address_ended_meanwhile(home: Home, mail: MailServer) -> None:

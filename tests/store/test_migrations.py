@@ -64,48 +64,60 @@ def test_migrations_go_down_to_nothing_and_up_again(database: Database) -> None:
 
 
 def test_old_deliveries_get_the_names_of_their_pairs(database: Database) -> None:
-    """Deliveries, and the messages made of them, keep belonging together when their numbers become names, and back."""
+    """Deliveries, and the messages made of them, keep belonging together when their numbers become names, and back;
+    and no digest gets an id that was in use."""
     moment = "'2026-01-01 00:00:00'"
+    false = "0" if database.embedded else "false"
     held = """
-        SELECT d.alert_id, d.address_id, d.digest_id, d.mode, m.subject FROM deliveries d
-        LEFT JOIN messages m ON m.delivery_id = d.id ORDER BY d.alert_id, d.mode, d.digest_id
+        SELECT m.subject, d.alert_id, d.address_id, d.mode FROM deliveries d JOIN messages m ON m.delivery_id = d.id
+        ORDER BY m.subject
     """
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
+    planted = [
+        "INSERT INTO members (id, name, language, zone, digest_hour, created_at) "
+        f"VALUES (1, 'm', 'zh', 'Asia/Shanghai', 8, {moment})",
+        "INSERT INTO channel_addresses (id, member_id, channel, commitment, state, created_at) VALUES "
+        + ", ".join(f"({number}, 1, 'centre', 'sha256:aa', 'active', {moment})" for number in (8, 9)),
+        "INSERT INTO digests (id, member_id, address_id, day, zone, subject, counts, body_text, body_html, created_at) "
+        f"VALUES (3, 1, 9, '2026-01-01', 'UTC', '', '{{}}', '', '', {moment})",
+    ]
+    deliveries = (
+        (1, "NULL", 9, "carrier", "3"),  # a digest of two
+        (2, "5", 9, "digest", "3"),
+        (3, "-4", 9, "digest", "3"),
+        (4, "NULL", 9, "carrier", "NULL"),  # its digest was composed anew
+        (5, "7", 9, "realtime", "NULL"),
+        (6, "NULL", 8, "carrier", "3"),  # its digest was erased, and the id given to the one above
+        (7, "5", 8, "digest", "3"),
+        (8, "NULL", 8, "carrier", "6"),  # the last digest there was, erased
+    )
+    for number, alert, address, mode, digest in deliveries:
+        planted.append(
+            "INSERT INTO deliveries (id, alert_id, member_id, address_id, channel, mode, state, attempts, created_at, "
+            f"next_at, unanswered, last_error, digest_id) VALUES ({number}, {alert}, 1, {address}, 'centre', '{mode}', "
+            f"'sent', 0, {moment}, {moment}, {false}, '', {digest})"
+        )
+        planted.append(
+            "INSERT INTO messages (id, member_id, delivery_id, subject, body, created_at) "
+            f"VALUES ({number}, 1, {number}, 'of {number}', '', {moment})"
+        )
     with database.engine.begin() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "0008")
-        false = "0" if database.embedded else "false"
-        connection.execute(
-            text(
-                "INSERT INTO members (id, name, language, zone, digest_hour, created_at) "
-                f"VALUES (1, 'm', 'zh', 'Asia/Shanghai', 8, {moment})"
-            )
-        )
-        # An alert, a digest of two with its carrier, and a carrier whose digest was composed anew.
-        for number, alert, mode, digest in (
-            (1, "NULL", "carrier", "3"), (2, "5", "digest", "3"), (3, "-4", "digest", "3"),
-            (4, "NULL", "carrier", "NULL"), (5, "7", "realtime", "NULL"),
-        ):  # fmt: skip
-            connection.execute(
-                text(
-                    "INSERT INTO deliveries (id, alert_id, member_id, address_id, channel, mode, state, attempts, "
-                    "created_at, next_at, unanswered, last_error, digest_id) VALUES "
-                    f"({number}, {alert}, 1, 9, 'centre', '{mode}', 'sent', 0, {moment}, {moment}, {false}, '', "
-                    f"{digest})"
-                )
-            )
-            connection.execute(
-                text(
-                    "INSERT INTO messages (id, member_id, delivery_id, subject, body, created_at) "
-                    f"VALUES ({number}, 1, {number}, 'of {number}', '', {moment})"
-                )
-            )
+        for statement in planted:
+            connection.execute(text(statement))
         before = connection.execute(text(held)).all()
         command.upgrade(config, "0009")
-        named = set(connection.execute(text("SELECT id FROM deliveries")).scalars())
-        assert named == {3, 5 * 2**31 + 9, -4 * 2**31 + 9, -4, 7 * 2**31 + 9}
+        pairs = {alert * 2**31 + address for alert, address in ((5, 9), (-4, 9), (7, 9), (5, 8))}
+        found = set(connection.execute(text("SELECT id FROM deliveries")).scalars())
+        assert found == {3, *pairs, *(-(2**62) - number for number in (4, 6, 8))}
+        of_digest = text("SELECT id FROM deliveries WHERE digest_id = 3")
+        assert set(connection.execute(of_digest).scalars()) == {3, 5 * 2**31 + 9, -4 * 2**31 + 9}
         assert connection.execute(text(held)).all() == before
+        if database.embedded:  # PostgreSQL counts on by itself
+            connection.execute(text(planted[2].replace("(3, 1, 9", "(NULL, 1, 8")))
+            assert connection.execute(text("SELECT max(id) FROM digests")).scalar() == 7
         command.downgrade(config, "0008")
         assert connection.execute(text(held)).all() == before
-        assert set(connection.execute(text("SELECT id FROM deliveries")).scalars()) == {1, 2, 3, 4, 5}
+        assert set(connection.execute(text("SELECT id FROM deliveries")).scalars()) == set(range(1, 9))

@@ -31,6 +31,7 @@ from duecare.radar.models import (
     ScreeningSummary,
     Verification,
     of_alert,
+    of_alerts,
 )
 from duecare.registers.adapters.national_register import SOURCE
 from duecare.registers.company import company
@@ -189,9 +190,7 @@ def _told(session: Session, alerts: list[int]) -> list[str]:
             select(Member.name)
             .where(
                 Member.id.in_(
-                    select(Delivery.member_id).where(
-                        Delivery.alert_id.in_(alerts), Delivery.state == DeliveryState.SENT.value
-                    )
+                    select(Delivery.member_id).where(of_alerts(alerts), Delivery.state == DeliveryState.SENT.value)
                 )
             )
             .order_by(Member.id)

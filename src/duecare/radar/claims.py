@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 from duecare.evidence.outbox import Act, record_all
 from duecare.radar.detour import send_round
 from duecare.radar.in_flight import lock, settle, stop_abandoned
-from duecare.radar.models import Alert, ChannelAddress, Delivery, DeliveryMode, DeliveryState, carriers
+from duecare.radar.models import Alert, ChannelAddress, Delivery, DeliveryMode, DeliveryState, called, carriers
 from duecare.store.home import Home
 
 LEASE = timedelta(minutes=3)
@@ -208,7 +208,8 @@ def _record_sent(session: Session, ids: Sequence[int], now: datetime) -> None:
     ).all()
     acts = []
     for one, alert, channel, mode, change, corrects, commitment in rows:
-        body = {"change": change, "channel": channel, "delivery": one, "mode": mode, "recipient": commitment}
+        body: dict[str, Any] = {"change": change, "channel": channel, "mode": mode, "recipient": commitment}
+        body["delivery"] = str(one)  # longer than a whole number of JSON may be
         if corrects is not None:
             body["corrects"] = corrects
         acts.append(Act("alert:send", f"alert:{alert}", body, now))
@@ -217,7 +218,7 @@ def _record_sent(session: Session, ids: Sequence[int], now: datetime) -> None:
 
 def _record_over(session: Session, ids: Sequence[int], outcome: Outcome, now: datetime) -> None:
     kind = "delivery:cancel" if outcome.state is DeliveryState.CANCELLED else "delivery:give_up"
-    record_all(session, [Act(kind, f"delivery:{one}", {"may_have_arrived": outcome.unanswered}, now) for one in ids])
+    record_all(session, [Act(kind, called(one), {"may_have_arrived": outcome.unanswered}, now) for one in ids])
 
 
 def _lock_path(home: Home, name: str) -> Path:

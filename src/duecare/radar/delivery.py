@@ -41,6 +41,7 @@ from duecare.radar.models import (
     DeliveryState,
     Digest,
     Member,
+    called,
 )
 from duecare.radar.reader import Lexicon, Reader
 from duecare.radar.told import told_before
@@ -99,7 +100,7 @@ class DeliveryReport:
 class Failure:
     """A delivery that was given up, for the operator.
 
-    ``delivery_id``: in digits, as evidence names it (``delivery:ID``); many readers of JSON would round the number.
+    ``delivery_id``: in digits, as evidence names it (``called``); many readers of JSON would round the number.
     """
 
     delivery_id: str
@@ -174,7 +175,7 @@ def failures(session: Session) -> list[Failure]:
 
 def key_of(home: Home, delivery_id: int) -> str:
     """The idempotency key of a delivery: 32 hex digits, the same for ever, unlike that of any other home."""
-    return sha256(f"{home.id}:delivery:{delivery_id}".encode()).hexdigest()[:32]
+    return sha256(f"{home.id}:{called(delivery_id)}".encode()).hexdigest()[:32]
 
 
 class _Run:

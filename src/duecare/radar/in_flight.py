@@ -30,20 +30,25 @@ from duecare.evidence.outbox import Act, record_all
 from duecare.radar.models import (
     Alert,
     AlertState,
+    ChannelAddress,
     Delivery,
     DeliveryMode,
     DeliveryState,
     Digest,
+    alerts_at_once,
+    called,
     carriers,
     delivery_id,
     may_have_been_told,
     of_alert,
+    of_alerts,
 )
 
 _AT_ONCE = 5_000
 _COMPOSED_ANEW = "Composed anew without an alert that was wrong."
 _WRONG = "The alert was wrong and is not sent any more."
 _WAITING, _DUE, _SENDING = DeliveryState.WAITING.value, DeliveryState.DUE.value, DeliveryState.SENDING.value
+_CORRECTED = AlertState.CORRECTED.value
 _CANCELLED = DeliveryState.CANCELLED.value
 _CARRIED, _CARRIER = Delivery.mode == DeliveryMode.DIGEST.value, Delivery.mode == DeliveryMode.CARRIER.value
 
@@ -148,17 +153,23 @@ def _take_apart(session: Session, digests: Sequence[int], now: datetime) -> None
 
 def _answer(session: Session, alerts: set[int], members: set[int], now: datetime) -> None:
     """What ``members`` wait for about ``alerts``, as far as it is known now: it goes out, or they were never told."""
+    for part in alerts_at_once(alerts):
+        _answer_part(session, part, members, now)
+
+
+def _answer_part(session: Session, alerts: Sequence[int], members: set[int], now: datetime) -> None:
     first, same = aliased(Delivery), aliased(Delivery)
     direct = exists().where(same.id == delivery_id(-Delivery.alert_id, Delivery.address_id))
-    # One that goes to the centre because an address has ended speaks of what was sent to any address.
+    # One that goes to the centre because an address has ended speaks of what was sent to any address. By the ids that
+    # these can have, so that each is looked up by its key.
     decides = and_(
-        of_alert(-Delivery.alert_id, first),
-        first.member_id == Delivery.member_id,
-        or_(first.address_id == Delivery.address_id, ~direct.correlate(Delivery)),
+        ChannelAddress.member_id == Delivery.member_id,
+        first.id == delivery_id(-Delivery.alert_id, ChannelAddress.id),
+        or_(ChannelAddress.id == Delivery.address_id, ~direct.correlate(Delivery)),
     )
     told = or_(first.state == DeliveryState.SENT.value, and_(first.unanswered, first.state != _SENDING))
     waits = (
-        or_(*(of_alert(-alert) for alert in sorted(alerts))),
+        of_alerts([-alert for alert in alerts]),
         Delivery.member_id.in_(members),
         Delivery.state == _WAITING,
     )
@@ -167,10 +178,9 @@ def _answer(session: Session, alerts: set[int], members: set[int], now: datetime
     if not _cancel(session, select(Delivery.id).where(*waits, ~open_still), "The alert never arrived.", now):
         return
     # Where none of them was told after all, there is nothing to correct: the alert was stopped in time.
-    heard = aliased(Delivery)
-    reached = exists().where(of_alert(Alert.id, heard), may_have_been_told(heard)).correlate(Alert)
-    corrected = and_(Alert.id.in_(alerts), Alert.state == AlertState.CORRECTED.value)
-    _do(session, update(Alert).where(corrected, ~reached).values(state=AlertState.WITHDRAWN.value))
+    reached = set(session.scalars(select(Delivery.alert_id).where(of_alerts(alerts), may_have_been_told()).distinct()))
+    corrected = and_(Alert.id.in_([one for one in alerts if one not in reached]), Alert.state == _CORRECTED)
+    _do(session, update(Alert).where(corrected).values(state=AlertState.WITHDRAWN.value))
 
 
 def _cancel(session: Session, which: Any, why: str, now: datetime) -> int:
@@ -182,10 +192,7 @@ def _cancel(session: Session, which: Any, why: str, now: datetime) -> int:
         _do(session, update(Delivery).where(Delivery.id.in_(ids)).values(values))
         record_all(
             session,
-            [
-                Act("delivery:cancel", f"delivery:{one}", {"may_have_arrived": bool(maybe)}, now)
-                for one, maybe in chosen
-            ],
+            [Act("delivery:cancel", called(one), {"may_have_arrived": bool(maybe)}, now) for one, maybe in chosen],
         )
     return len(chosen)
 

@@ -10,7 +10,7 @@ those very tables, a hundred thousand at a time, and a check for each row would 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
@@ -28,6 +28,7 @@ from sqlalchemy import (
     UniqueConstraint,
     cast,
     literal,
+    or_,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -36,6 +37,8 @@ from duecare.store.database import Base, Moment
 
 ADDRESSES = 2**31
 """How many ids stand ready for the deliveries of one alert: one for each address that can be."""
+
+_AT_ONCE = 200
 
 # SQLite keeps rows by such an id only where it is called so, and has eight bytes for it anyway.
 _BIG = BigInteger().with_variant(Integer, "sqlite")
@@ -335,6 +338,11 @@ def delivery_id(alert_id: Any, address_id: Any) -> Any:
     return cast(alert_id, _BIG) * literal(ADDRESSES, _BIG) + address_id
 
 
+def called(delivery: int) -> str:
+    """How evidence and idempotency keys call a delivery: ``delivery:ID``, or ``digest:ID`` where it is a carrier."""
+    return f"digest:{delivery}" if carriers([delivery]) else f"delivery:{delivery}"
+
+
 def carriers(ids: Iterable[int]) -> list[int]:
     """Of the ids of deliveries those of carriers, which are the ids of their digests."""
     return [one for one in ids if 0 < one < ADDRESSES]
@@ -350,8 +358,8 @@ class Delivery(Base):
     """One alert, or one digest, to one address. Its id is what makes it shown once: the idempotency key is made of it.
 
     The id says which alert and which address (``delivery_id``): that an alert goes to an address once is the primary
-    key, and those of one alert stand together (``of_alert``). A ``carrier`` has the id of its digest, which is below
-    them all. A second index for that would cost as much as writing the row.
+    key, and those of one alert stand together (``of_alert``). A ``carrier`` has the id of its digest, a number that no
+    pair has. A second index for that would cost as much as writing the row.
 
     ``alert_id`` is none for a ``carrier``; ``digest_id`` is set on a carrier and on the deliveries it carries.
     ``claimed_by`` and ``claimed_until``: the worker that is sending it and until when it may. ``first_tried_at`` starts
@@ -387,12 +395,24 @@ class Delivery(Base):
     )
 
 
-def of_alert(alert_id: Any, of: type[Delivery] = Delivery) -> ColumnElement[bool]:
+def of_alert(alert_id: int, of: type[Delivery] = Delivery) -> ColumnElement[bool]:
     """The deliveries of one alert: those whose ids stand together. ``of``: the deliveries, or an alias of them.
 
-    ``Delivery.alert_id == alert_id`` says the same, and reads every delivery that ever was.
+    ``Delivery.alert_id == alert_id`` says the same, and reads every delivery that ever was. Of many alerts take
+    ``of_alerts``: ranges that depend on another column are no help to a planner.
     """
     return of.id.between(delivery_id(alert_id, 0), delivery_id(alert_id, ADDRESSES - 1))
+
+
+def of_alerts(alert_ids: Iterable[int], of: type[Delivery] = Delivery) -> ColumnElement[bool]:
+    """The deliveries of several alerts: of no more than ``alerts_at_once`` gives."""
+    return or_(*(of_alert(one, of) for one in alert_ids))
+
+
+def alerts_at_once(alert_ids: Iterable[int]) -> Iterator[list[int]]:
+    """``alert_ids`` in order, so many at a time as ``of_alerts`` is asked for: SQLite takes a thousand terms."""
+    ids = sorted(alert_ids)
+    return (ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE))
 
 
 def may_have_been_told(of: type[Delivery] = Delivery) -> ColumnElement[bool]:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from sqlalchemy import or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from duecare.radar.models import Alert, Delivery, DeliveryMode, may_have_been_told, of_alert
+from duecare.radar.models import Alert, Delivery, alerts_at_once, may_have_been_told, of_alerts
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Told:
     """The alert that was wrong, when this reader was told (none: perhaps never), and the delivery that carried it."""
 
     alert: Alert
-    at: datetime | None
-    delivery_id: int | None
+    at: datetime | None = None
+    delivery_id: int | None = None
 
 
 class Owed(Protocol):
@@ -46,22 +46,11 @@ def told_before(session: Session, corrections: Sequence[tuple[Alert, Owed]]) -> 
         return {}
     originals = {alert.id: alert for alert in session.scalars(select(Alert).where(Alert.id.in_(wanted)))}
     members = {delivery.member_id for _, delivery in corrections}
-    earlier = list(
-        session.scalars(
-            select(Delivery)
-            .where(or_(*map(of_alert, sorted(wanted))), Delivery.member_id.in_(members), may_have_been_told())
-            .order_by(Delivery.id.desc())
-        )
-    )
-    digests = [delivery.digest_id for delivery in earlier if delivery.mode == DeliveryMode.DIGEST.value]
-    carriers: dict[int | None, int] = {
-        carrier.digest_id: carrier.id
-        for carrier in session.execute(
-            select(Delivery.digest_id, Delivery.id).where(
-                Delivery.digest_id.in_(digests), Delivery.mode == DeliveryMode.CARRIER.value
-            )
-        )
-    }
+    earlier = list[Delivery]()
+    for part in alerts_at_once(wanted):
+        asked = select(Delivery).where(of_alerts(part), Delivery.member_id.in_(members), may_have_been_told())
+        earlier += session.scalars(asked)
+    earlier.sort(key=lambda delivery: -delivery.id)  # of several of one member the first comes last, and is taken
     by_member = {(delivery.alert_id, delivery.member_id): delivery for delivery in earlier}
     by_address = {(delivery.alert_id, delivery.address_id): delivery for delivery in earlier}
     found: dict[int, Told] = {}
@@ -71,6 +60,6 @@ def told_before(session: Session, corrections: Sequence[tuple[Alert, Owed]]) -> 
         first = by_address.get((alert.corrects_id, delivery.address_id)) or by_member.get(
             (alert.corrects_id, delivery.member_id)
         )
-        carrier = None if first is None else carriers.get(first.digest_id, first.id)
-        found[delivery.id] = Told(originals[alert.corrects_id], first.sent_at if first else None, carrier)
+        original = originals[alert.corrects_id]
+        found[delivery.id] = Told(original, first.sent_at, first.digest_id or first.id) if first else Told(original)
     return found

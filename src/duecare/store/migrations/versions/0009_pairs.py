@@ -1,7 +1,10 @@
 """A delivery is named by its alert and its address, and the one of a digest by the digest.
 
-That a pair comes once is the primary key then, and the second unique index, which cost as much as the row, goes. An
-earlier entry of the evidence that names a cancelled delivery names it by its old number.
+That a pair comes once is the primary key then, and the second unique index, which cost as much as the row, goes.
+
+Earlier entries of the evidence name deliveries by their old numbers (``delivery:57``), which are below 2^31; those of
+pairs are not, and digests are called ``digest:57``. What was sent before under the old number and may not have arrived
+goes out under the new one: let ``duecare deliver`` finish before the upgrade.
 """
 
 from typing import Any
@@ -17,9 +20,15 @@ _COLUMNS = (
     "alert_id, member_id, address_id, channel, mode, state, attempts, created_at, next_at, first_tried_at, unanswered, "
     "claimed_by, claimed_until, last_error, sent_at, digest_id"
 )
-# Of a digest that was composed anew only the cancelled delivery is left: it has nothing to be named after.
+# A digest that was composed anew, or erased with the member who left, is gone, and SQLite gave its id to another. What
+# remains of its delivery has nothing to be named after but its old number, far below all others.
+_NO_DIGEST = """
+    UPDATE deliveries SET digest_id = NULL WHERE digest_id IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM digests WHERE digests.id = deliveries.digest_id AND digests.address_id = deliveries.address_id
+    )
+"""
 _PAIR = (
-    "CASE WHEN alert_id IS NULL THEN coalesce(digest_id, -id) "
+    f"CASE WHEN alert_id IS NULL THEN coalesce(digest_id, -{2**62} - id) "
     "ELSE CAST(alert_id AS BIGINT) * 2147483648 + address_id END"
 )
 _INDEXES = (
@@ -33,10 +42,18 @@ _ASIDE = 2**62
 
 
 def upgrade() -> None:
+    last = op.get_bind().scalar(sa.text("SELECT max(digest_id) FROM deliveries")) or 0
+    op.execute(_NO_DIGEST)
     _rename_in_messages(f"SELECT {_PAIR} FROM deliveries WHERE deliveries.id = messages.delivery_id", sa.BigInteger())
     _rebuild_deliveries(_PAIR, sa.Column("id", _big(), primary_key=True, autoincrement=False))
     if _embedded():
         _rebuild_digests(sqlite_autoincrement=True)
+        op.execute("DELETE FROM sqlite_sequence WHERE name = 'digests'")
+        op.execute(
+            f"INSERT INTO sqlite_sequence (name, seq) SELECT 'digests', max({last}, coalesce(max(id), 0)) FROM digests"
+        )
+    else:
+        op.execute("ANALYZE deliveries")
 
 
 def downgrade() -> None:
@@ -70,7 +87,7 @@ def _rename_in_messages(name: str, kind: Any) -> None:
     """Old and new names may be the same numbers: by way of others that are neither."""
     if not _embedded():
         op.alter_column("messages", "delivery_id", type_=sa.BigInteger())
-    op.execute(f"UPDATE messages SET delivery_id = ({name}) + {_ASIDE}")
+    op.execute(f"UPDATE messages SET delivery_id = coalesce(({name}), -delivery_id) + {_ASIDE}")
     op.execute(f"UPDATE messages SET delivery_id = delivery_id - {_ASIDE}")
     if not _embedded():
         op.alter_column("messages", "delivery_id", type_=kind)
