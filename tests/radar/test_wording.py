@@ -149,6 +149,7 @@ def test_a_correction_says_what_was_told_and_why_it_was_wrong(reader: Reader) ->
     assert told.subject.startswith("【监控动态】更正：" if reader is ZH else "[Watch] Correction:")
     assert told.data["type"] == "alert.corrected"
     assert told.data["data"]["kind"] == "retraction"
+    assert told.data["data"]["verification"] is None
 
 
 def test_a_registers_words_become_neither_markup_nor_headers() -> None:

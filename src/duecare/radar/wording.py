@@ -166,8 +166,8 @@ def letter(alert: Alert, reader: Reader, lexicon: Lexicon, told: Told | None = N
 
 
 def as_json(alert: Alert, one: Row) -> dict[str, Any]:
-    """An alert for programs. ``effective_on``: the register's date, or that of its approval; null: it gives none. Times
-    are ISO 8601 in UTC."""
+    """An alert for programs. ``effective_on``: the register's date, or that of its approval; null: it gives none.
+    ``verification`` is null for a retraction: what it takes back may have been verified. Times are ISO 8601 in UTC."""
     before, after = _value(alert.before), _value(alert.after)
     on = alert.effective_on or _approved(alert, before, after)
     return {
@@ -189,7 +189,7 @@ def as_json(alert: Alert, one: Row) -> dict[str, Any]:
         "source": alert.source,
         "page": alert.address,
         "snapshot": alert.snapshot,
-        "verification": alert.verification,
+        "verification": None if one.retraction else alert.verification,
         "content": list(one.content),
         "why": alert.wording,
     }
