@@ -93,13 +93,12 @@ def _rename_in_messages(name: str, kind: Any) -> None:
         op.alter_column("messages", "delivery_id", type_=kind)
 
 
-def _rebuild_deliveries(name: str, *first_and_last: Any) -> None:
+def _rebuild_deliveries(name: str, own: Any, *constraints: Any) -> None:
     for index, _, _ in _INDEXES:
         op.drop_index(f"ix_deliveries_{index}", "deliveries")
     op.rename_table("deliveries", "deliveries_before")
     if not _embedded():
         op.execute("ALTER INDEX pk_deliveries RENAME TO pk_deliveries_before")
-    own, *constraints = first_and_last
     op.create_table(
         "deliveries",
         own,
@@ -128,24 +127,7 @@ def _rebuild_deliveries(name: str, *first_and_last: Any) -> None:
         op.create_index(f"ix_deliveries_{index}", "deliveries", [column], sqlite_where=where, postgresql_where=where)
 
 
-def _rebuild_digests(**more: Any) -> None:
+def _rebuild_digests(**how: Any) -> None:
     """So that the id of a digest that was composed anew is not given again."""
-    op.drop_index("ix_digests_member_id", "digests")
-    op.rename_table("digests", "digests_before")
-    op.create_table(
-        "digests",
-        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-        sa.Column("member_id", sa.Integer, sa.ForeignKey("members.id"), nullable=False, index=True),
-        sa.Column("address_id", sa.Integer, sa.ForeignKey("channel_addresses.id"), nullable=False),
-        sa.Column("day", sa.Date, nullable=False),
-        sa.Column("zone", sa.String(60), nullable=False),
-        sa.Column("subject", sa.Text, nullable=False),
-        sa.Column("counts", sa.JSON, nullable=False),
-        sa.Column("body_text", sa.Text, nullable=False),
-        sa.Column("body_html", sa.Text, nullable=False),
-        sa.Column("created_at", _MOMENT, nullable=False),
-        sa.UniqueConstraint("address_id", "day", name=op.f("uq_digests_address_id_day")),
-        **more,
-    )
-    op.execute("INSERT INTO digests SELECT * FROM digests_before")
-    op.drop_table("digests_before")
+    with op.batch_alter_table("digests", recreate="always", table_kwargs=how):
+        pass
