@@ -34,7 +34,7 @@ from duecare.consent.subjects import commitment
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.evidence.outbox import Act, record, record_all
 from duecare.rules.engine import Engine, Request
-from duecare.store.database import Moment, alone, together
+from duecare.store.database import Moment, alone, parts, together
 
 LISTED = 1000
 """Grants that one entry of evidence names, at most."""
@@ -198,10 +198,11 @@ def end_all(
             body = {"purpose": purpose, "up_to": up_to, "count": count, **_words(over)}
             record(session, "grant:end", f"purpose:{purpose}", body, at)
         return count
-    parts = [subjects] if isinstance(subjects, Select) else _parts(subjects)
-    ended = sorted(each for part in parts for each in _insert_listed(session, whole & GrantRow.subject.in_(part), over))
-    lists = [ended[first : first + LISTED] for first in range(0, len(ended), LISTED)]
-    said = [{"purpose": purpose, "grants": each, **_words(over)} for each in lists]
+    chosen = [subjects] if isinstance(subjects, Select) else parts(subjects, _PART)
+    ended = sorted(
+        each for part in chosen for each in _insert_listed(session, whole & GrantRow.subject.in_(part), over)
+    )
+    said = [{"purpose": purpose, "grants": each, **_words(over)} for each in parts(ended, LISTED)]
     record_all(session, [Act("grant:end", f"purpose:{purpose}", body, at) for body in said])
     return len(ended)
 
@@ -344,10 +345,6 @@ def _ending(session: Session, which: ColumnElement[bool], over: End) -> postgres
     columns = ["grant_id", "kind", "how", "screen", "reason", "ended_at"]
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     return insert(GrantEnd).from_select(columns, ended).on_conflict_do_nothing()
-
-
-def _parts(subjects: Sequence[str]) -> list[Sequence[str]]:
-    return [subjects[first : first + _PART] for first in range(0, len(subjects), _PART)]
 
 
 def _words(over: End) -> dict[str, str]:

@@ -26,7 +26,7 @@ from duecare.errors import BadInput, EvidenceBroken
 from duecare.evidence.checkpoint import Checkpoint, Note
 from duecare.evidence.log import Log
 from duecare.evidence.tiles import MAX_ENTRY, LogReader
-from duecare.store.database import Base, Database, Moment
+from duecare.store.database import Base, Database, Moment, parts
 
 BATCH = 8192
 """Entries that go into the log under one checkpoint."""
@@ -261,13 +261,10 @@ def _known(session: Session, size: int) -> int:
 
 def _present(session: Session, found: Mapping[int, LoggedEntry]) -> dict[int, bytes]:
     """The leaves of the rows whose ids are in ``found``; one that stands elsewhere in the log has an empty leaf."""
-    numbers = list(found)
     return {
         row.id: leaf(*row[:5]) if row.leaf_index is None else b""
-        for start in range(0, len(numbers), _CHUNK)
-        for row in session.execute(
-            select(*_COLUMNS, EvidenceEntry.leaf_index).where(EvidenceEntry.id.in_(numbers[start : start + _CHUNK]))
-        )
+        for part in parts(list(found), _CHUNK)
+        for row in session.execute(select(*_COLUMNS, EvidenceEntry.leaf_index).where(EvidenceEntry.id.in_(part)))
     }
 
 

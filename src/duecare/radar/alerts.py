@@ -70,12 +70,12 @@ _ALERTS = """
 # one member, and the alerts are new, so that no pair comes twice; the primary key, which is made of the pair,
 # stands behind that.
 # CROSS JOIN: SQLite then keeps this order, from the few new alerts to the many watches; PostgreSQL finds its own.
-_DELIVERIES = """
+_DELIVERIES = f"""
     INSERT INTO deliveries (id, alert_id, member_id, address_id, channel, mode, state, attempts, created_at, next_at,
                             unanswered, last_error)
-    SELECT CAST(a.id AS BIGINT) * {addresses} + c.id, a.id, w.member_id, c.id, c.channel,
+    SELECT CAST(a.id AS BIGINT) * {ADDRESSES} + c.id, a.id, w.member_id, c.id, c.channel,
            CASE WHEN w.realtime THEN 'realtime' ELSE 'digest' END, 'due', 0, :at, :at, :false, ''
-    FROM {raised} a CROSS JOIN watches w CROSS JOIN channel_addresses c
+    FROM {{raised}} a CROSS JOIN watches w CROSS JOIN channel_addresses c
     WHERE w.entity = a.entity AND w.ended_at IS NULL AND (w.source IS NULL OR w.source = a.source)
       AND (w.categories = '' OR w.categories LIKE '%,' || a.category || ',%')
       AND c.member_id = w.member_id AND c.state = 'active'
@@ -90,7 +90,7 @@ def _both(new: str) -> TextClause:
     return text(
         f"""
         WITH raised AS ({_ALERTS.format(new=new)} RETURNING id, change_id, entity, source, category),
-             owed AS ({_DELIVERIES.format(raised="raised", addresses=ADDRESSES)} RETURNING 1)
+             owed AS ({_DELIVERIES.format(raised="raised")} RETURNING 1)
         SELECT (SELECT string_agg(change_id, ' ') FROM raised), (SELECT count(*) FROM owed)
         """
     ).bindparams(_AT, _FALSE)
@@ -103,7 +103,7 @@ _FOR_ONE_PART = text("SELECT set_config('work_mem', '32MB', true), set_config('j
 
 # SQLite has no writing within WITH, but nobody else writes meanwhile. The deliveries come first: they need no more of
 # an alert than its id, which is that of the screening.
-_DELIVERIES_FIRST = text(_DELIVERIES.format(raised=f"({_NEW})", addresses=ADDRESSES)).bindparams(_AT, _FALSE)
+_DELIVERIES_FIRST = text(_DELIVERIES.format(raised=f"({_NEW})")).bindparams(_AT, _FALSE)
 _ALERTS_THEN = text(f"{_ALERTS.format(new=_NEW)} RETURNING change_id").bindparams(_AT)
 
 

@@ -34,6 +34,7 @@ from duecare.radar.reader import Lexicon, Reader
 from duecare.radar.told import Owed, Told, told_before
 from duecare.radar.wording import Row, Rows, count_words, render, sort_key
 from duecare.registers.sections import Category
+from duecare.store.database import parts
 from duecare.store.home import Home
 
 _AT_ONCE = 500
@@ -100,9 +101,9 @@ def compose_due(home: Home, lexicon: Lexicon, *, now: datetime | None = None, me
     with home.database.session() as session:
         waiting = _due(session, now, member)
     rows, composed = Rows(lexicon), 0
-    for start in range(0, len(waiting), _AT_ONCE):
+    for part in parts(waiting, _AT_ONCE):
         with home.database.session() as session:
-            composed += _compose(session, waiting[start : start + _AT_ONCE], now, home.clock.now(), rows)
+            composed += _compose(session, part, now, home.clock.now(), rows)
     return composed
 
 
@@ -275,8 +276,7 @@ def _alerts(session: Session, waiting: Mapping[int, list[_Waiting]]) -> tuple[di
     """The alerts that wait, by id, and what those of them that are corrections correct, by delivery."""
     ids = sorted({one.alert_id for items in waiting.values() for one in items})
     alerts: dict[int, Alert] = {}
-    for start in range(0, len(ids), _AT_ONCE):
-        part = ids[start : start + _AT_ONCE]
+    for part in parts(ids, _AT_ONCE):
         alerts |= {alert.id: alert for alert in session.scalars(select(Alert).where(Alert.id.in_(part)))}
     corrections = [
         (alerts[one.alert_id], one)

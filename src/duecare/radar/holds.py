@@ -24,10 +24,10 @@ from duecare.radar.models import Hold, Screening, ScreeningSummary
 from duecare.registers.changes import batch_changes
 from duecare.registers.models import Batch, Dispute
 from duecare.rules.engine import Engine
+from duecare.store.database import parts
 from duecare.store.home import Home
 
 SAMPLES = 20
-_CHUNK = 5_000
 
 
 @dataclass(frozen=True)
@@ -200,10 +200,8 @@ def _chunks(part: Selection) -> Iterator[list[ColumnElement[bool]]]:
         fixed.append(Screening.effective_on.is_not(None) if part.dated else Screening.effective_on.is_(None))
     if not part.entities and not part.changes:
         yield fixed
-    for start in range(0, len(part.entities), _CHUNK):
-        yield [*fixed, Screening.entity.in_(part.entities[start : start + _CHUNK])]
-    for start in range(0, len(part.changes), _CHUNK):
-        yield [*fixed, Screening.change_id.in_(part.changes[start : start + _CHUNK])]
+    yield from ([*fixed, Screening.entity.in_(some)] for some in parts(part.entities))
+    yield from ([*fixed, Screening.change_id.in_(some)] for some in parts(part.changes))
 
 
 def _situations(

@@ -19,7 +19,7 @@ The rule of this module: an outcome and what it means for a waiting correction c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -43,14 +43,14 @@ from duecare.radar.models import (
     of_alert,
     of_alerts,
 )
+from duecare.store.database import parts
 
-_AT_ONCE = 5_000
 _COMPOSED_ANEW = "Composed anew without an alert that was wrong."
 _WRONG = "The alert was wrong and is not sent any more."
 _WAITING, _DUE, _SENDING = DeliveryState.WAITING.value, DeliveryState.DUE.value, DeliveryState.SENDING.value
 _CORRECTED = AlertState.CORRECTED.value
 _CANCELLED = DeliveryState.CANCELLED.value
-_CARRIED, _CARRIER = Delivery.mode == DeliveryMode.DIGEST.value, Delivery.mode == DeliveryMode.CARRIER.value
+_CARRIED = Delivery.mode == DeliveryMode.DIGEST.value
 
 
 def stop(session: Session, alert: Alert, now: datetime) -> None:
@@ -72,13 +72,13 @@ def stop(session: Session, alert: Alert, now: datetime) -> None:
             break
         lock(session, list(moving))
         held |= moving
-    for part in _parts(list(session.scalars(within))):
+    for part in parts([one for one in session.scalars(within) if one is not None]):
         _take_apart(session, part, now)
 
 
 def lock(session: Session, ids: Sequence[int]) -> None:
     """Hold the rows until the transaction ends. In the order of their ids, so that no two wait for each other."""
-    for part in _parts(sorted(ids)):
+    for part in parts(sorted(ids)):
         session.execute(select(Delivery.id).where(Delivery.id.in_(part)).order_by(Delivery.id).with_for_update())
 
 
@@ -195,11 +195,6 @@ def _cancel(session: Session, which: Any, why: str, now: datetime) -> int:
             [Act("delivery:cancel", called(one), {"may_have_arrived": bool(maybe)}, now) for one, maybe in chosen],
         )
     return len(chosen)
-
-
-def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    """``ids``, so many at a time as one statement takes."""
-    return (ids[at : at + _AT_ONCE] for at in range(0, len(ids), _AT_ONCE))
 
 
 def _do(session: Session, statement: Any) -> None:

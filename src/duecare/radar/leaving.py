@@ -22,8 +22,7 @@ from duecare.clock import BEIJING
 from duecare.radar.models import AddressState, ChannelAddress, Delivery, DeliveryState, Digest, Member, Message, Watch
 from duecare.radar.purposes import MEMBER_LEFT, WATCH_DELIVERY
 from duecare.radar.watches import LEFT, find_member
-from duecare.store.database import in_order
-from duecare.vault.entries import parts
+from duecare.store.database import in_order, parts
 from duecare.vault.places import Erasing, Place, Served
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ those very tables, a hundred thousand at a time, and a check for each row would 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from duecare.store.database import Base, Moment
+from duecare.store.database import Base, Moment, parts
 
 ADDRESSES = 2**31
 """How many ids stand ready for the deliveries of one alert: one for each address that can be."""
@@ -349,7 +349,7 @@ def carriers(ids: Iterable[int]) -> list[int]:
 
 
 def _own_id(context: Any) -> int:
-    given = context.get_current_parameters(isolate_multiinsert_groups=False)
+    given = context.get_current_parameters()
     alert = given.get("alert_id")
     return int(given["digest_id"] if alert is None else delivery_id(alert, given["address_id"]))
 
@@ -395,34 +395,31 @@ class Delivery(Base):
     )
 
 
-def of_alert(alert_id: int, of: type[Delivery] = Delivery) -> ColumnElement[bool]:
-    """The deliveries of one alert: those whose ids stand together. ``of``: the deliveries, or an alias of them.
+def of_alert(alert_id: int) -> ColumnElement[bool]:
+    """The deliveries of one alert: those whose ids stand together.
 
     ``Delivery.alert_id == alert_id`` says the same, and reads every delivery that ever was. Of many alerts take
     ``of_alerts``: ranges that depend on another column are no help to a planner.
     """
-    return of.id.between(delivery_id(alert_id, 0), delivery_id(alert_id, ADDRESSES - 1))
+    return Delivery.id.between(delivery_id(alert_id, 0), delivery_id(alert_id, ADDRESSES - 1))
 
 
-def of_alerts(alert_ids: Iterable[int], of: type[Delivery] = Delivery) -> ColumnElement[bool]:
+def of_alerts(alert_ids: Iterable[int]) -> ColumnElement[bool]:
     """The deliveries of several alerts: of no more than ``alerts_at_once`` gives."""
-    return or_(*(of_alert(one, of) for one in alert_ids))
+    return or_(*map(of_alert, alert_ids))
 
 
-def alerts_at_once(alert_ids: Iterable[int]) -> Iterator[list[int]]:
+def alerts_at_once(alert_ids: Iterable[int]) -> Iterator[Sequence[int]]:
     """``alert_ids`` in order, so many at a time as ``of_alerts`` is asked for: SQLite takes a thousand terms."""
-    ids = sorted(alert_ids)
-    return (ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE))
+    return parts(sorted(alert_ids), _AT_ONCE)
 
 
-def may_have_been_told(of: type[Delivery] = Delivery) -> ColumnElement[bool]:
+def may_have_been_told() -> ColumnElement[bool]:
     """The deliveries whose recipient was told or may have been: who must hear a correction. The rest can be stopped.
-
-    ``of``: the deliveries, or an alias of them.
 
     >>> select(Delivery).where(of_alert(alert.id), may_have_been_told())  # doctest: +SKIP
     """
-    return of.state.in_((DeliveryState.SENT.value, DeliveryState.SENDING.value)) | of.unanswered
+    return Delivery.state.in_((DeliveryState.SENT.value, DeliveryState.SENDING.value)) | Delivery.unanswered
 
 
 class Digest(Base):

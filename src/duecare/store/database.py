@@ -6,11 +6,11 @@ The rule of this module: the same migrations and the same code run on SQLite and
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -30,6 +30,9 @@ _RIGHT = (
     "the embedded database."
 )
 _DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg"}
+_PART = 5_000
+
+Each = TypeVar("Each")
 
 
 class Moment(TypeDecorator[datetime]):
@@ -117,6 +120,11 @@ def exists_at(url: str) -> bool:
     """Whether there is a database at ``url`` to be read; one on a server is taken to be there. Makes nothing."""
     parsed = make_url(url)
     return parsed.get_backend_name() != "sqlite" or Path(str(parsed.database)).is_file()
+
+
+def parts(items: Sequence[Each], size: int = _PART) -> Iterator[Sequence[Each]]:
+    """``items``, so many at a time as one statement takes."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def alone(session: Session, what: str) -> None:

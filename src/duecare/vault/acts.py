@@ -37,8 +37,7 @@ from duecare.consent.models import GrantRow, SubjectRow
 from duecare.evidence.certificate import KIND
 from duecare.evidence.commitment import SALT_SIZE, Commitment, commit
 from duecare.evidence.outbox import Act, EvidenceEntry, record_all
-from duecare.store.database import Moment, in_order
-from duecare.vault.entries import parts
+from duecare.store.database import Moment, in_order, parts
 from duecare.vault.fields import Context, described
 from duecare.vault.models import (
     ErasureState,

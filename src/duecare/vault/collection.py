@@ -22,10 +22,10 @@ from duecare.errors import BadInput, DuecareError, Erased, UnknownName, UseError
 from duecare.evidence.commitment import SALT_SIZE, commit
 from duecare.evidence.outbox import record
 from duecare.rules.decision import Decision
-from duecare.store.database import alone, in_order, together
+from duecare.store.database import alone, in_order, parts, together
 from duecare.vault import fields as sealing
 from duecare.vault.decisions import situation_of
-from duecare.vault.entries import about, committed, digest, not_granted, one_line, parts, reasons
+from duecare.vault.entries import about, committed, digest, not_granted, one_line, reasons
 from duecare.vault.fields import Context
 from duecare.vault.index import look_up
 from duecare.vault.keys import purpose_key, unwrap_data_key, wrap_data_key

@@ -6,16 +6,13 @@ theirs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Any
 
 from duecare.errors import BadInput, NotGranted
 from duecare.evidence.commitment import commit
 from duecare.rules.decision import Decision
-
-PART = 5000
-"""Subjects that one statement names, at most."""
 
 _LONGEST = 200
 
@@ -51,8 +48,3 @@ def one_line(**given: str) -> None:
     for name, text in given.items():
         if not text.strip() or len(text) > _LONGEST or any(character < " " for character in text):
             raise BadInput(f"{name} is {text!r}.", hint=f"Say it in one line of at most {_LONGEST} characters.")
-
-
-def parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    """``names``, so many at a time as one statement takes."""
-    return (names[at : at + PART] for at in range(0, len(names), PART))

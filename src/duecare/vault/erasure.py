@@ -30,10 +30,9 @@ from duecare.errors import UnknownName, UseError
 from duecare.evidence import certificate as certificates
 from duecare.evidence.certificate import REASONS
 from duecare.evidence.outbox import record
-from duecare.store.database import alone
+from duecare.store.database import alone, parts
 from duecare.vault import acts, certification
 from duecare.vault.certification import Certified, Progress
-from duecare.vault.entries import parts
 from duecare.vault.models import (
     BLOB_LEFT,
     NOT_CERTIFIED,

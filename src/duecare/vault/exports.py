@@ -28,7 +28,7 @@ from duecare.clock import SystemClock, utc
 from duecare.consent.subjects import subject as known_subject
 from duecare.errors import Erased, NotGranted
 from duecare.store import durable
-from duecare.vault.entries import parts
+from duecare.store.database import parts
 from duecare.vault.models import KeyState, VaultKey, VaultWrap, in_state
 from duecare.vault.openings import open_many
 from duecare.vault.places import Erasing

@@ -21,9 +21,10 @@ from duecare.consent.models import GrantRow, SubjectRow
 from duecare.consent.purposes import Activity
 from duecare.errors import BadInput, DuecareError, Erased, NeverHeld, NotGranted, UnknownName
 from duecare.evidence.outbox import Act, record_act
+from duecare.store.database import parts
 from duecare.vault import fields as sealing
 from duecare.vault.decisions import situation_of, standing
-from duecare.vault.entries import about, committed, not_granted, one_line, parts, reasons
+from duecare.vault.entries import about, committed, not_granted, one_line, reasons
 from duecare.vault.fields import Context
 from duecare.vault.index import look_up
 from duecare.vault.keys import purpose_key, unwrap_data_key

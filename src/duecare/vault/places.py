@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -22,12 +22,12 @@ from typing import Protocol
 from sqlalchemy import ColumnClause, column, delete, func, select, table, text
 from sqlalchemy.orm import Session
 
+from duecare.store.database import parts
 from duecare.store.home import Home
 from duecare.store.lake import NEW
 from duecare.store.upkeep import sweep
 
 GROUP = "duecare.places"
-_PART = 5000
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,14 @@ class TableRows:
         assert session is not None
         subject: ColumnClause[str] = column(self.column)
         found: dict[str, int] = {}
-        for part in _parts(self.served.subjects(erasing)):
+        for part in parts(self.served.subjects(erasing)):
             asked = select(subject, func.count()).select_from(table(self.table)).where(subject.in_(part))
             found.update((row[0], row[1]) for row in session.execute(asked.group_by(subject)))
         return found
 
     def erase(self, erasing: Erasing, session: Session | None) -> None:
         assert session is not None
-        for part in _parts(self.served.subjects(erasing)):
+        for part in parts(self.served.subjects(erasing)):
             session.execute(delete(table(self.table, column(self.column))).where(column(self.column).in_(part)))
 
 
@@ -122,7 +122,7 @@ class LakeRows:
             return {}
         home, found = erasing.home, Counter[str]()
         scan = home.lake.scan(self.source, self.table, version, self.columns)
-        for part in _parts(subjects):
+        for part in parts(subjects):
             query = (
                 f'SELECT "{self.column}", count(*) FROM {scan} WHERE "{self.column}" IN ({_quoted(part)}) GROUP BY 1'
             )
@@ -202,10 +202,6 @@ def registered() -> list[Place]:
 
 _DECLARED = text("SELECT version FROM lake_versions WHERE source = :source AND table_name = :table")
 _DECLARE = text("UPDATE lake_versions SET version = :version WHERE source = :source AND table_name = :table")
-
-
-def _parts(subjects: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (subjects[at : at + _PART] for at in range(0, len(subjects), _PART))
 
 
 def _quoted(subjects: Sequence[str]) -> str:

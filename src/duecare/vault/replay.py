@@ -28,9 +28,9 @@ from duecare.consent.models import GrantRow, SubjectRow
 from duecare.errors import KeyLost, UnknownName, UseError
 from duecare.evidence.certificate import KIND
 from duecare.evidence.outbox import EvidenceEntry, LoggedEntry, adopt, read_entries, record
-from duecare.store.database import alone
+from duecare.store.database import alone, parts
 from duecare.vault import acts, erasure, rotation
-from duecare.vault.entries import committed, parts
+from duecare.vault.entries import committed
 from duecare.vault.models import (
     KeyState,
     LegalHold,

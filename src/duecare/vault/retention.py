@@ -29,7 +29,7 @@ from duecare.consent.models import GrantEnd, GrantRow
 from duecare.consent.purposes import Purpose, Retention
 from duecare.errors import BadInput, EvidenceBroken, UnknownName
 from duecare.evidence.outbox import record
-from duecare.store.database import alone
+from duecare.store.database import alone, parts
 from duecare.vault import erasure, exports
 from duecare.vault.acts import held_sql
 from duecare.vault.certification import Progress
@@ -125,8 +125,7 @@ def run(vault: Vault, progress: Progress | None = None, certifying: Progress | N
         groups[each.purpose, each.reason].append(each)
     erased = done = 0
     for (purpose, reason), members in sorted(groups.items()):
-        for first in range(0, len(members), _AT_ONCE):
-            part = members[first : first + _AT_ONCE]
+        for part in parts(members, _AT_ONCE):
             erased += _erase(vault, purpose, reason, part, at)
             done += len(part)
             if progress is not None:

@@ -13,8 +13,7 @@ from sqlalchemy.orm import Session, aliased
 
 from duecare.consent.grants import EndKind
 from duecare.consent.models import GrantEnd, GrantRow
-from duecare.store.database import in_order
-from duecare.vault.entries import parts
+from duecare.store.database import in_order, parts
 from duecare.vault.models import KeyState, VaultKey, in_state
 
 
