@@ -16,7 +16,7 @@ from owed import LEXICON, LIQUIDATION, NOW, passed
 from duecare.radar.models import Alert
 from duecare.radar.reader import Reader
 from duecare.radar.told import Told
-from duecare.radar.wording import SHORT, letter, row
+from duecare.radar.wording import SHORT, letter, render, row
 from duecare.registers.adapter import adapters
 from duecare.registers.field_words import field_word
 from duecare.registers.sections import CATALOGUE
@@ -161,6 +161,14 @@ def test_a_registers_words_become_neither_markup_nor_headers() -> None:
     assert "\n" not in told.subject
     assert "\r" not in told.subject
     assert "[去](" not in told.markdown
+
+
+def test_a_mail_of_a_hundred_companies_is_shown_whole() -> None:
+    """Gmail cuts what is over 102 KB of HTML: how a letter looks is said once, not in every row."""
+    rows = [row(made(f"9144030075C0GNE{n:03}", **LIQUIDATION), ZH, LEXICON) for n in range(100)]
+    html = render("html", ZH, headline="今天共 100 家企业发生了 100 条变更", counts=[], note="", rows=rows)
+    assert html.count("日期不详") == 100
+    assert len(html.encode()) < 102_000
 
 
 def test_without_a_public_address_the_snapshot_is_named_by_its_hash() -> None:
