@@ -23,8 +23,8 @@ def duecare(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """The site of the demo in ``folder``, opened again in a process of its own; ended as by Ctrl-C."""
+def serving(folder: Path, how: signal.Signals) -> Iterator[str]:
+    """The site of the demo in ``folder``, opened again in a process of its own, until it is told to stop."""
     words = [sys.executable, "-m", "duecare", "demo", "--serve", "--json", "--home", str(folder)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -35,7 +35,7 @@ def serving(folder: Path) -> Iterator[str]:
     try:
         yield json.loads("".join(lines))["site"]
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(how)
         assert process.wait(30) == 0
         process.stdout.close()
 
@@ -56,7 +56,7 @@ def test_what_is_looked_up_after_the_demo(tmp_path: Path) -> None:
     assert "its official site" in screened.stdout
     [notice] = [each for each in json.loads(duecare("correct", "--list", "--json", *home).stdout) if each["id"] == 2]
     assert notice["verification"] == "unavailable"
-    with serving(folder) as url:
+    with serving(folder, signal.SIGTERM) as url:
         assert url.startswith("http://127.0.0.1:")
         second = duecare("demo", "--serve", *home)
         assert second.returncode == 2
@@ -66,6 +66,8 @@ def test_what_is_looked_up_after_the_demo(tmp_path: Path) -> None:
         assert duecare("screen", *home).returncode == 0
         found = {each["id"]: each for each in json.loads(duecare("correct", "--list", "--json", *home).stdout)}
     assert found[3]["verification"] == "verified"
+    with serving(folder, signal.SIGINT) as again_at:
+        assert again_at == url
 
 
 def test_a_folder_without_a_demo_has_no_site(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ The rule of this module: a folder that the demo did not make is never touched.
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -42,7 +43,7 @@ def demo(
     ] = False,
     serve: Annotated[
         bool,
-        typer.Option("--serve", help="Open the official site of the demo in --home again, until Ctrl-C."),
+        typer.Option("--serve", help="Open the official site of the demo in --home again, until SIGTERM or Ctrl-C."),
     ] = False,
     size: Annotated[int, typer.Option(min=100, max=200_000, help="How many companies the register has.")] = _SIZE,
     days: Annotated[int, typer.Option(min=4, max=30, help="How many days to live through.")] = _DAYS,
@@ -90,17 +91,18 @@ def demo(
 
 
 def _serve(given: Path | None, as_json: bool) -> None:
-    """Keep the site of a past demo open until it is interrupted."""
+    """Keep the site of a past demo open until SIGTERM or Ctrl-C."""
     from duecare.demo.reopening import reopened
 
-    with reopened(_named(given)) as found:
+    with reopened(_named(given)) as found, suppress(KeyboardInterrupt):
+        for told in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(told, signal.default_int_handler)
         if as_json:
             print_json({"site": found.url, "day": found.plan.end})
         else:
             say(f"The demo's official site is open again at {found.url}, as on {found.plan.end}. Ctrl-C closes it.")
         sys.stdout.flush()
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        threading.Event().wait()
 
 
 def _named(given: Path | None) -> Path:
