@@ -117,7 +117,7 @@ def withdraw(
         ended = grants.withdraw(session, subject, purpose, how=how, screen=screen, at=at)
         kind = ended.end.kind if ended.end else EndKind.WITHDRAWAL
         act, held = begin(vault, session, purpose, [subject], reason_of(kind), at=at, always=bool(stood))
-    return _finished(vault, [act], [purpose] if held else [])
+    return settle(vault, [act], [purpose] if held else [])
 
 
 def erase(
@@ -148,7 +148,7 @@ def erase(
             act, held = begin(vault, session, name, [subject], reason, note=note, at=at, always=bool(stood))
             begun.append(act)
             kept += [name] if held else []
-    outcome = _finished(vault, begun, kept)
+    outcome = settle(vault, begun, kept)
     if outcome.erasures or outcome.held:
         return outcome
     with vault.database.session() as session:
@@ -214,6 +214,11 @@ def begin(
     return act, held
 
 
+def kept_by_rules(vault: Vault, session: Session, purpose: str) -> bool:
+    """Whether the rules have what is held for a purpose kept although the purpose ended, so that ``begin`` refuses."""
+    return vault.decisions.keep(vault.purpose(session, purpose), due=False, ended=True, held=False).allowed
+
+
 def complete(vault: Vault, act: str) -> None:
     """Steps 2 and 3: destroy the keys, empty the places, and say so. Complete already, nothing happens."""
     with vault.database.session() as session:
@@ -234,6 +239,19 @@ def complete(vault: Vault, act: str) -> None:
             return  # another process was faster
         total = acts.close(session, act, vault.clock.now())
     vault.slots.count_erasures(total)
+
+
+def settle(vault: Vault, begun: Sequence[str | None], held: Sequence[str] = ()) -> Outcome:
+    """Steps 2 to 4 of acts that were begun and committed; ``None`` among them began nothing. Killed before it is done,
+    ``finish`` does it."""
+    done = [act for act in begun if act is not None]
+    for act in done:
+        complete(vault, act)
+    with vault.database.session() as session:
+        asked = select(VaultErasure.id).where(VaultErasure.act.in_(done)).order_by(VaultErasure.purpose)
+        ids = list(session.scalars(asked))
+    _, why = certification.log_and_make(vault, ids)
+    return Outcome(tuple(get(vault, each) for each in ids), tuple(held), why)
 
 
 def finish(vault: Vault, *, certify: bool = True, progress: Progress | None = None) -> Finished:
@@ -342,17 +360,6 @@ def scrub(vault: Vault) -> bool:
     finally:
         connection.close()
     return not busy
-
-
-def _finished(vault: Vault, begun: Sequence[str | None], held: Sequence[str]) -> Outcome:
-    done = [act for act in begun if act is not None]
-    for act in done:
-        complete(vault, act)
-    with vault.database.session() as session:
-        asked = select(VaultErasure.id).where(VaultErasure.act.in_(done)).order_by(VaultErasure.purpose)
-        ids = list(session.scalars(asked))
-    _, why = certification.log_and_make(vault, ids)
-    return Outcome(tuple(get(vault, each) for each in ids), tuple(held), why)
 
 
 def _remove_left(vault: Vault) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 from sqlalchemy import select
 
+from duecare.clock import BEIJING, SetClock
 from duecare.consent import grants, notices
 from duecare.consent import purposes as declared
 from duecare.errors import BadInput, Erased, Forbidden, NotGranted, UnknownName, UseError
-from duecare.systems.passes import changes, enrolment, holders, offers, sales
+from duecare.systems.passes import changes, enrolment, holders, offers, refunds, sales
 from duecare.systems.passes.models import HolderMessage
 from duecare.systems.passes.park import Park
 from duecare.systems.passes.products import PASS_FOR_TWO
 from duecare.systems.passes.purposes import NOTICE, entry_methods, notice
 from duecare.systems.passes.sales import Buyer, Sold
 from duecare.vault import erasure
+from duecare.vault.models import ErasureState
 
 from .people import FACES, FINGERS, HE, SHE, face, finger, id_number
 
@@ -71,7 +75,7 @@ def test_accepting_declining_silence(park: Park, three: tuple[str, str, str]) ->
     changes.answer(park, yes, number, accepted=True, how="click", screen="page of truth")
     changes.answer(park, no, number, accepted=False, how="by telephone", screen="call centre")
     with park.home.database.session() as session:
-        said = changes.answers(session, number)
+        said = changes.answers(session, park, number)
         assert (said.accepted, said.declined) == ((yes,), (no,))
         assert silent in said.silent
         assert [notices.binding(session, each, NOTICE) for each in three] == [2, 1, 1]
@@ -92,6 +96,56 @@ def test_who_accepts_is_not_enrolled_by_it(park: Park, three: tuple[str, str, st
         assert [each.separate for each in grants.standing(session, yes, "face_entry")] == [True]
     with pytest.raises(UseError, match="does not bind this holder"):
         enrolment.enrol(park, no, "card_face", face("1"), screen="centre", actor="clerk")
+
+
+def test_a_photo_is_no_answer(park: Park, three: tuple[str, str, str]) -> None:
+    """Who declined, or said nothing, is bound by a photo for the pass to nothing: it is not taken under a notice that
+    does not bind them, and they stay owed what was agreed."""
+    _, no, silent = three
+    number = changes.publish(park, FACES).number
+    changes.answer(park, no, number, accepted=False, how="by telephone", screen="call centre")
+    for subject in (no, silent):
+        with pytest.raises(UseError, match="does not bind this holder"):
+            enrolment.take_photo(park, subject, b"photo", screen="centre", actor="clerk")
+    changes.end_method(park, "card_fingerprint", note="stopped")
+    with park.home.database.session() as session:
+        assert changes.answers(session, park, number).declined == (no,)
+        assert notices.binding(session, no, NOTICE) == 1
+        assert refunds.entitled(session, holders.by_subject(session, no), park.today())
+
+
+def test_a_way_that_is_left_takes_its_template_with_it(park: Park, three: tuple[str, str, str]) -> None:
+    """Who accepts a notice without fingerprints has theirs erased, with a certificate; so has who goes from one
+    biometric way to another. What was accepted is not declined afterwards."""
+    yes, other, _ = three
+    number = changes.publish(park, ["card_id_card", "card_fingerprint", "card_face"]).number
+    changes.answer(park, other, number, accepted=True, how="click", screen="page")
+    enrolment.enrol(park, other, "card_face", face("1"), screen="centre", actor="clerk")
+    number = changes.publish(park, FACES).number
+    changes.answer(park, yes, number, accepted=True, how="click", screen="page")
+    for subject in (yes, other):
+        with pytest.raises(Erased):
+            park.vault.open("fingerprint_template", subject, "fingerprint_entry", "service:gate-east")
+        with park.home.database.session() as session:
+            (gone,) = erasure.erasures(session, subject)
+        assert (gone.purpose, gone.reason, gone.state) == ("fingerprint_entry", "purpose_ended", ErasureState.COMPLETE)
+    with pytest.raises(UseError, match="was accepted, and binds"):
+        changes.answer(park, yes, number, accepted=False, how="click", screen="page")
+
+
+def test_who_has_no_pass_any_more_is_told_nothing(park: Park, three: tuple[str, str, str], clock: SetClock) -> None:
+    """Neither who was refunded nor whose pass is over is asked, reminded or told; what they agreed to is history."""
+    with park.home.database.session() as session:
+        left = holders.by_subject(session, three[0]).sold.id
+    refunds.pay_back(park, left, [three[0]], reason="moves", actor="clerk", goodwill=True)
+    number = changes.publish(park, FACES).number
+    assert three[0] not in told(park, "change")
+    assert three[1] in told(park, "change")
+    clock.set(datetime(2023, 1, 1, 10, tzinfo=BEIJING))
+    assert changes.remind(park, number) == 0
+    assert changes.end_method(park, "card_fingerprint", note="stopped").told == 0
+    with park.home.database.session() as session:
+        assert changes.answers(session, park, number).silent == ()
 
 
 def test_reminding_those_who_said_nothing(park: Park, three: tuple[str, str, str]) -> None:

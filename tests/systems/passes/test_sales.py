@@ -11,18 +11,19 @@ from sqlalchemy import select
 
 from duecare.clock import BEIJING, SetClock
 from duecare.consent import grants, notices
-from duecare.errors import BadInput, Forbidden, NotGranted, UnknownName, UseError
+from duecare.consent import purposes as declared
+from duecare.errors import BadInput, Erased, Forbidden, NotGranted, UnknownName, UseError
 from duecare.evidence.outbox import EvidenceEntry
 from duecare.rules.engine import Engine
 from duecare.store.home import Home
-from duecare.systems.passes import changes, enrolment, holders, offers, refunds, sales
+from duecare.systems.passes import changes, enrolment, holders, messages, offers, refunds, sales
 from duecare.systems.passes.matching import FACE, Template
 from duecare.systems.passes.models import Card, Holder, Pass, Period
 from duecare.systems.passes.park import Park
 from duecare.systems.passes.products import PASS_FOR_TWO, Product, Way
 from duecare.systems.passes.purposes import CONTRACT, NOTICE
 from duecare.systems.passes.sales import Buyer, Sold
-from duecare.vault import retention
+from duecare.vault import erasure, retention
 
 from .people import FACES, FINGERS, HE, SHE, face, finger, id_number
 
@@ -176,7 +177,8 @@ def test_a_template_that_is_none(park: Park, sold: Sold) -> None:
 def test_the_photo_for_the_pass_feeds_no_recognition(park: Park, sold: Sold) -> None:
     """The photo opens for the pass; for faces it does not open, cannot be allowed, and its purpose refines nothing."""
     his = sold.cards[0].subject
-    changes.publish(park, ["card_id_card", "card_fingerprint", "card_face"])
+    number = changes.publish(park, ["card_id_card", "card_fingerprint", "card_face"]).number
+    changes.answer(park, his, number, accepted=True, how="click", screen="page")
     enrolment.take_photo(park, his, b"\xff\xd8 photo", screen="centre", actor="clerk")
     assert park.vault.open("photo", his, "pass_photo", "clerk") == b"\xff\xd8 photo"
     with pytest.raises(NotGranted) as caught:
@@ -252,8 +254,8 @@ def test_a_refund_where_the_agreed_way_ended(park: Park, sold: Sold, clock: SetC
     changes.end_method(park, "card_fingerprint", note="fingerprint gates stopped")
     clock.set(datetime(2019, 10, 26, 10, tzinfo=BEIJING))
     with park.home.database.session() as session:
-        assert all(refunds.entitled(session, holders.by_subject(session, each)) for each in both)
-        assert not refunds.entitled(session, holders.by_subject(session, sold.cards[1].subject))
+        assert all(refunds.entitled(session, holders.by_subject(session, each), park.today()) for each in both)
+        assert not refunds.entitled(session, holders.by_subject(session, sold.cards[1].subject), park.today())
     paid = refunds.pay_back(park, couple.pass_id, both, reason="declines faces", actor="clerk")
     assert (paid.amount, paid.days_left, paid.days) == (678, 182, 365)
     with pytest.raises(UseError, match="or they were"):
@@ -316,6 +318,70 @@ def test_only_holders_are_refunded(park: Park, sold: Sold) -> None:
     for readers in ([other], [], [sold.cards[0].subject] * 2):
         with pytest.raises(UseError, match="not held by those"):
             refunds.pay_back(park, sold.pass_id, readers, reason="x", actor="clerk", goodwill=True)
+
+
+def test_a_refund_where_a_way_ended_without_a_new_notice(park: Park, sold: Sold, clock: SetClock) -> None:
+    """The agreed way ends under the notice that promised it: a refund is owed as long as a day is left."""
+    his = sold.cards[0].subject
+    changes.end_method(park, "card_fingerprint", note="fingerprint gates stopped")
+    for day, owed in ((date(2019, 10, 26), True), (date(2020, 4, 24), True), (date(2020, 4, 25), False)):
+        clock.set(datetime(day.year, day.month, day.day, 10, tzinfo=BEIJING))
+        with park.home.database.session() as session:
+            assert refunds.entitled(session, holders.by_subject(session, his), day) is owed
+            until = retention.expiry(session, his, declared.purpose(session, "pass_contract").retention)
+    with pytest.raises(UseError, match="No day of the pass"):
+        refunds.pay_back(park, sold.pass_id, [his], reason="late", actor="clerk", goodwill=True)
+    with park.home.database.session() as session:
+        assert retention.expiry(session, his, declared.purpose(session, "pass_contract").retention) == until
+
+
+def test_a_renewal_takes_no_agreed_way_away(park: Park, sold: Sold, clock: SetClock) -> None:
+    """While the year runs that was agreed with fingerprints, a renewal without them is refused; after it, card and ID
+    card are agreed for the new year, recorded and told, and the fingerprint is erased."""
+    his = sold.cards[0].subject
+    enrolment.enrol(park, his, "card_fingerprint", finger("he"), screen="centre", actor="clerk")
+    changes.publish(park, FACES)
+    clock.set(datetime(2020, 4, 25, 10, tzinfo=BEIJING))
+    with pytest.raises(UseError, match="agreed with a holder of this pass until 2020-04-25"):
+        sales.renew(park, sold.pass_id, screen="counter", actor="clerk")
+    assert park.vault.open("fingerprint_template", his, "fingerprint_entry", "service:gate-east") == finger("he")
+    clock.set(datetime(2020, 4, 26, 10, tzinfo=BEIJING))
+    assert sales.renew(park, sold.pass_id, screen="counter", actor="clerk").cards[0].method == "card_id_card"
+    with pytest.raises(Erased):
+        park.vault.open("fingerprint_template", his, "fingerprint_entry", "service:gate-east")
+    with park.home.database.session() as session:
+        kinds = [row.kind for row in session.scalars(select(EvidenceEntry).order_by(EvidenceEntry.id))]
+        assert kinds.index("pass:method", kinds.index("notice:publish", 1)) < kinds.index("pass:renew")
+        assert [each.kind for each in messages.of_holder(session, his)][-1] == "renewed"
+
+
+def test_one_who_was_erased_leaves_the_pass_to_the_other(park: Park, sold: Sold, clock: SetClock) -> None:
+    """An erasure by the operator's own command ends the one holder's part, and the other renews theirs."""
+    his, hers = (each.subject for each in sold.cards)
+    erasure.erase(park.vault, his)
+    clock.set(datetime(2020, 4, 20, 10, tzinfo=BEIJING))
+    assert [each.subject for each in sales.renew(park, sold.pass_id, screen="c", actor="clerk").cards] == [hers]
+
+
+def test_nothing_is_taken_for_a_pass_that_is_over(park: Park, sold: Sold, clock: SetClock) -> None:
+    """No photo and no fingerprint of who was refunded, was erased, or has not renewed."""
+    his, hers = (each.subject for each in sold.cards)
+    refunds.pay_back(park, sold.pass_id, [his], reason="moves", actor="clerk", goodwill=True)
+    clock.set(datetime(2020, 4, 26, 10, tzinfo=BEIJING))
+    for subject in (his, hers):
+        with pytest.raises(UseError, match="nothing is taken for it any more"):
+            enrolment.enrol(park, subject, "card_fingerprint", finger("he"), screen="centre", actor="clerk")
+        with pytest.raises(UseError, match="nothing is taken for it any more"):
+            enrolment.take_photo(park, subject, b"photo", screen="centre", actor="clerk")
+    erasure.erase(park.vault, hers)
+    with pytest.raises(UnknownName):
+        enrolment.take_photo(park, hers, b"photo", screen="centre", actor="clerk")
+
+
+def test_two_holders_are_two_people(park: Park) -> None:
+    """The same ID card twice on one pass is refused: neither could be told from the other."""
+    with pytest.raises(BadInput, match="the same ID card"):
+        sell(park, HE, HE)
 
 
 def test_the_evidence_of_a_sale(park: Park, sold: Sold) -> None:

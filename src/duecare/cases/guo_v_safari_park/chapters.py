@@ -11,6 +11,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,8 @@ def autumn(stage: Stage, couples: Couples, version: int) -> Autumn:
     stage.day("messages", "second")
     stage.conduct.remind(park, version)
     for each in (couples.he, *(each.subject for each in couples.leaving.cards)):
-        changes.answer(park, each, version, accepted=False, how="by telephone", screen="call centre")
+        # Where silence was taken for a yes, there is nothing left to decline.
+        why(partial(changes.answer, park, each, version, accepted=False, how="by telephone", screen="call centre"))
     messages.send(park)
     return seen
 

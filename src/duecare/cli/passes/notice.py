@@ -72,7 +72,7 @@ def answers(
     with opened(home) as park:
         told = changes.remind(park, version) if remind else 0
         with park.home.database.session() as session:
-            said = changes.answers(session, version)
+            said = changes.answers(session, park, version)
     if as_json:
         print_json({**vars(said), "reminded": told})
         return

@@ -1,8 +1,9 @@
 """A change of the ways in: a new version of the notice, announced to every holder, binding none who does not accept it.
 
 Who accepts is bound by the new version, and enters in a new way once they were enrolled for it with a consent of its
-own. Who declines or stays silent keeps what they agreed to. Where the way agreed with them ends, they enter with card
-and ID card, or are refunded (``refunds``); and what was held for that way alone is erased, of everybody.
+own; where their way in is not in it any more, what was held for it is erased. Who declines or stays silent keeps what
+they agreed to. Where the way agreed with them ends, they enter with card and ID card, or are refunded (``refunds``);
+and what was held for that way alone is erased, of everybody. Who has no pass any more is told of none of it.
 
 The rule of this module: silence changes nothing (case 2: the message about faces was a new offer).
 """
@@ -63,9 +64,9 @@ def publish(
 ) -> Changed:
     """Put ``product`` on sale with ``ways`` under a notice that speaks of them, the next version where one is in force.
 
-    The holders whom an earlier version binds are told, and stay bound by it until they accept. ``notice``: in the place
-    of the park's own text. Raises ``Forbidden`` naming the holding where biometrics would be the only way in,
-    ``BadInput``, ``UnknownName``.
+    Those who have a pass and whom an earlier version binds are told, and stay bound by it until they accept.
+    ``notice``: in the place of the park's own text. Raises ``Forbidden`` naming the holding where biometrics would be
+    the only way in, ``BadInput``, ``UnknownName``.
     """
     at = park.now()
     text = notice or notice_of(ways)
@@ -80,9 +81,7 @@ def publish(
         if not before or number in before:
             return Changed(number, 0, None)
         old, new = (notices.version(session, NOTICE, each) for each in (before[-1], number))
-        told = messages.queue(
-            session, notices.unanswered(session, NOTICE, number), _announced(old.notice, new.notice), at
-        )
+        told = messages.queue(session, _silent(session, park, number), _announced(old.notice, new.notice), at)
         return Changed(number, told, notices.difference(old, new))
 
 
@@ -94,28 +93,42 @@ def open_tickets(park: Park) -> None:
 
 def answer(park: Park, subject: str, number: int, *, accepted: bool, how: str, screen: str, once_key: str = "") -> None:
     """Record what a holder answers to a version. Where they accept one that no longer has the way agreed with them, it
-    is card and ID card from now on, until they choose another. Raises ``UnknownName``, ``UseError``."""
-    at = park.now()
+    is card and ID card from now on, until they choose another, and what was held for the old one is erased.
+
+    Call it outside of any transaction. Raises ``UnknownName``; ``UseError`` where what they decline binds them already,
+    as they accepted it.
+    """
+    at, begun = park.now(), list[str | None]()
 
     def act(session: Session, write: Write) -> tuple[None, dict[str, str]]:
         held = holders.by_subject(session, subject)
+        if not accepted and notices.said(session, subject, NOTICE, number):
+            raise UseError(
+                f"Version {number} of the notice was accepted, and binds.",
+                hint="To enter without biometrics, withdraw the consent to them; card and ID card always open.",
+            )
         notices.answer(session, subject, NOTICE, number, accepted, how, screen, at)
         promised = entry_methods(notices.version(session, NOTICE, number).notice)
         if accepted and held.holder.method not in promised:
-            enrolment.agree(session, held, CARD_ID_CARD.name, by="holder", at=at)
+            begun.append(enrolment.change_way(session, park, held, CARD_ID_CARD.name, by="holder"))
         return None, {}
 
     asked = {"write": "answer", "version": number, "accepted": accepted}
     once(park, Write.of(park, subject, once_key, asked), act, lambda session, write, kept: None)
+    if any(begun):
+        erasure.settle(park.vault, begun)
 
 
-def answers(session: Session, number: int) -> Answers:
-    """What was answered to a version by those whom an earlier one bound. Raises ``UnknownName``."""
+def answers(session: Session, park: Park, number: int) -> Answers:
+    """What was answered to a version by those whom an earlier one bound; the silent are those who have a pass still.
+
+    Raises ``UnknownName``.
+    """
     notices.version(session, NOTICE, number)
     return Answers(
         tuple(notices.accepted(session, NOTICE, number)),
         tuple(notices.declined(session, NOTICE, number)),
-        tuple(notices.unanswered(session, NOTICE, number)),
+        tuple(_silent(session, park, number)),
     )
 
 
@@ -138,7 +151,9 @@ def end_method(park: Park, name: str, *, note: str) -> Ended:
             offers.open_sale(session, park.engine, PASS_FOR_TWO, [each for each in ways if each != name], at)
         told_before = select(HolderMessage.subject).where(HolderMessage.kind == _over(name).kind)
         holding = select(Holder.subject).where(
-            Holder.method == name, Holder.left_on.is_(None), Holder.subject.not_in(told_before)
+            Holder.method == name,
+            Holder.subject.in_(holders.with_a_pass(park.today())),
+            Holder.subject.not_in(told_before),
         )
         readers = [each for each in session.scalars(holding) if each is not None]
         told = messages.queue(session, readers, _over(name), at)
@@ -155,7 +170,13 @@ def remind(park: Park, number: int) -> int:
         if number < 2 or number > len(versions):
             raise UseError(f"Version {number} changed nothing that anybody could answer.", hint="Name a later one.")
         old, new = versions[number - 2].notice, versions[number - 1].notice
-        return messages.queue(session, notices.unanswered(session, NOTICE, number), _announced(old, new), at)
+        return messages.queue(session, _silent(session, park, number), _announced(old, new), at)
+
+
+def _silent(session: Session, park: Park, number: int) -> list[str]:
+    """Who has a pass still and has not answered a version: nobody else is told of it, nor asked."""
+    asked = notices.unanswered_sql(NOTICE, number).subquery()
+    return list(session.scalars(select(asked.c.subject).where(asked.c.subject.in_(holders.with_a_pass(park.today())))))
 
 
 def _announced(old: Notice, new: Notice) -> Text:
@@ -183,10 +204,9 @@ def _over(name: str) -> Text:
     return Text(
         f"ended:{name}",
         f"{ended.zh}停用",
-        f"{ended.zh}已停用, 只为它收集的信息已经删除, 删除证明可在您的页面查阅。请凭年卡和身份证入园; "
-        "未接受新告知书的, 也可以按剩余天数退款。",
+        f"{ended.zh}已停用, 只为它收集的信息已经删除, 删除证明可在您的页面查阅。请凭年卡和身份证入园, "
+        "也可以按剩余天数退款。",
         f"{ended.en} has ended",
         f"Entry with {ended.en} has ended, and what was held for it alone has been erased; the certificate is on your "
-        "page. Please enter with card and ID card. Who has not accepted the new notice may also be refunded for the "
-        "days that are left.",
+        "page. Please enter with card and ID card, or be refunded for the days that are left.",
     )

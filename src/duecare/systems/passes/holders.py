@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from duecare.errors import UnknownName, UseError
@@ -37,6 +37,11 @@ class Held:
     def latest(self) -> Period:
         """The period that was paid last, which may not have begun."""
         return self.periods[-1]
+
+    @property
+    def stays(self) -> bool:
+        """Whether they have the pass still: they were neither refunded nor erased."""
+        return self.holder.left_on is None and (self.holder.subject is not None or not self.product.named)
 
     def fault(self, day: date) -> str:
         """Why the pass opens no gate on ``day``, as the id of a word of a gate; empty if it is valid."""
@@ -77,6 +82,25 @@ def of_pass(session: Session, pass_id: str) -> list[Held]:
     if not found:
         raise UnknownName("pass", pass_id, None)
     return [_held(session, holder) for holder in found]
+
+
+def with_a_pass(day: date) -> Select[str | None]:
+    """Who on ``day`` has a pass that is valid or will be, as a select of subjects."""
+    return (
+        select(Holder.subject)
+        .join(Period, Period.pass_id == Holder.pass_id)
+        .where(Holder.subject.is_not(None), Holder.left_on.is_(None), Period.last >= day)
+    )
+
+
+def require_valid(held: Held, day: date) -> None:
+    """Raise ``UseError`` where there is no pass on ``day`` that anything could be taken for."""
+    if held.fault(day) not in ("", "gate.not_yet_valid"):
+        over = held.holder.left_on or held.latest.last
+        raise UseError(
+            f"The pass {held.sold.id} ended on {over}, and nothing is taken for it any more.",
+            hint="Renew it first, or sell a new one.",
+        )
 
 
 def identify(park: Park, id_number: str, actor: str, *, pass_id: str = "") -> str:

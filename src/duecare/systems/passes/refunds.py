@@ -5,7 +5,8 @@ from the visit on 26 October 2019 to the end on 25 April 2020 that is 182 of 365
 The amount is rounded to whole yuan, a half upwards. Before the first day nothing was used: the price is paid back as it
 was paid.
 
-The rule of this module: a refund is never more than was paid, and never grows with time.
+The rule of this module: a refund is never more than was paid, and never grows with time; where no day is left, there is
+none.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from duecare.systems.passes.methods import method
 from duecare.systems.passes.models import PaidBack, Period
 from duecare.systems.passes.once import Write, once
 from duecare.systems.passes.park import Park, day_of
-from duecare.systems.passes.purposes import EXPIRED, NOTICE
+from duecare.systems.passes.purposes import EXPIRED, NOTICE, entry_methods
 from duecare.vault import retention
 
 
@@ -71,14 +72,16 @@ def pro_rata(price: Decimal, first: date, last: date, on: date) -> Refund:
     return Refund(min(amount, price), left, days, price)
 
 
-def entitled(session: Session, held: Held) -> bool:
-    """Whether a refund is owed: the way in that was agreed has ended, and the holder accepted no newer notice."""
+def entitled(session: Session, held: Held, on: date) -> bool:
+    """Whether a refund is owed ``on`` a day: the way in that was agreed has ended, under a notice that still binds and
+    promises it, and days of the pass are left."""
     agreed = method(held.holder.method)
-    if held.holder.left_on is not None or not agreed.purpose:
+    if not held.stays or not agreed.purpose or held.latest.last <= on:
+        return False
+    if declared.purpose(session, agreed.purpose).ended_at is None:
         return False
     bound = notices.binding(session, str(held.holder.subject), NOTICE)
-    ended = declared.purpose(session, agreed.purpose).ended_at is not None
-    return ended and bound is not None and bound < notices.version(session, NOTICE).number
+    return bound is not None and agreed.name in entry_methods(notices.version(session, NOTICE, bound).notice)
 
 
 def quote(session: Session, pass_id: str, readers: Sequence[str], on: date) -> Refund:
@@ -104,7 +107,7 @@ def pay_back(
 ) -> Refund:
     """Refund these holders of a pass today, pro rata; the pass opens no gate for them any more.
 
-    Owed is it to those who did not accept a change where the way agreed with them has ended; to others it is paid with
+    Owed is it to those with whom a way in is agreed that has ended (``entitled``); to others it is paid with
     ``goodwill`` alone. Under a ``once_key`` it is paid once (``once``). Raises ``UnknownName``, ``BadInput`` without a
     reason, ``UseError`` where nothing is owed.
     """
@@ -129,12 +132,14 @@ def _pay(
     at = park.now()
     on = day_of(at)
     leaving = _leaving(session, pass_id, readers)
-    if not goodwill and not all(entitled(session, each) for each in leaving):
+    refund = quote(session, pass_id, readers, on)
+    if not refund.days_left:
+        raise UseError(f"No day of the pass {pass_id} is left.", hint="There is nothing to refund.")
+    if not goodwill and not all(entitled(session, each, on) for each in leaving):
         raise UseError(
             "No refund is owed: the way in that was agreed is open, or the change was accepted.",
             hint="Pay it as goodwill, or let the holder enter as agreed.",
         )
-    refund = quote(session, pass_id, readers, on)
     session.add(
         PaidBack(
             pass_id=pass_id, persons=len(leaving), price=refund.price, days_left=refund.days_left,

@@ -22,16 +22,17 @@ from duecare.consent.purposes import Retention
 from duecare.errors import BadInput, UseError
 from duecare.evidence.outbox import record
 from duecare.radar.channels.channel import channel_class
-from duecare.systems.passes import holders, offers
+from duecare.systems.passes import enrolment, holders, messages, offers
 from duecare.systems.passes.cards import digest, entry_code, id_card_number
 from duecare.systems.passes.holders import Held
+from duecare.systems.passes.messages import Text
 from duecare.systems.passes.methods import CARD_ID_CARD, TICKET
 from duecare.systems.passes.models import Card, Holder, Pass, Period
 from duecare.systems.passes.once import Write, once
 from duecare.systems.passes.park import Park
 from duecare.systems.passes.products import Product, Way, product
 from duecare.systems.passes.purposes import AT_SALE, CONTRACT, ENTRY, EXPIRED, MAIL, NOTICE, entry_methods
-from duecare.vault import retention
+from duecare.vault import erasure, retention
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ def sell(
             hint=f"Name {wanted}, each who will hold it." if bought.named else "Sell it without names.",
         )
     given = [_checked(buyer) for buyer in buyers]
+    if len({each.id_number for each in given}) < len(given):
+        raise BadInput("Two holders of one pass have the same ID card.", hint="Read the ID card of each.")
     asked = {"write": "sell", "product": name, "holders": [vars(each) for each in given], "language": language}
     write = Write.of(park, actor, once_key, asked)
 
@@ -141,23 +144,28 @@ def renew(park: Park, pass_id: str, *, screen: str, actor: str, once_key: str = 
     """Add the next year to a pass: from the day after its last, or from today where that has passed.
 
     Within the window after its last day the row of years goes on, with its discounts. A way in that is no longer on
-    sale gives way to card and ID card. Raises ``UnknownName``; ``UseError`` where the pass can no longer be renewed.
+    sale gives way to card and ID card once the year is over that was agreed with it; what was held for it is erased,
+    and the holder told. Call it outside of any transaction. Raises ``UnknownName``; ``UseError`` where the pass can no
+    longer be renewed, or not yet.
     """
+    begun: list[str | None] = []
     write = Write.of(park, actor, once_key, {"write": "renew", "pass": pass_id})
-    return once(park, write, lambda session, _: _renew(session, park, pass_id, screen, actor), _again)
+    sold = once(park, write, lambda session, _: _renew(session, park, pass_id, screen, actor, begun), _again)
+    if any(begun):
+        erasure.settle(park.vault, begun)
+    return sold
 
 
-def _renew(session: Session, park: Park, pass_id: str, screen: str, actor: str) -> tuple[Sold, dict[str, Any]]:
+def _renew(
+    session: Session, park: Park, pass_id: str, screen: str, actor: str, begun: list[str | None]
+) -> tuple[Sold, dict[str, Any]]:
     at, today = park.now(), park.today()
-    shared = [each for each in holders.of_pass(session, pass_id) if each.holder.left_on is None]
+    shared = [each for each in holders.of_pass(session, pass_id) if each.stays]
     if not shared:
-        raise UseError(f"The pass {pass_id} was refunded.", hint="Sell a new one.")
+        raise UseError(f"The pass {pass_id} was refunded, or its holders erased.", hint="Sell a new one.")
     period, bought = shared[0].latest, shared[0].product
     _renewable(bought, period, today)
-    kept = {way.method for way in offers.standing(session, bought)}
-    for each in shared:
-        if each.holder.method not in kept:
-            each.holder.method = CARD_ID_CARD.name
+    begun += _leave_ways(session, park, shared, actor)
     ways = [_chosen(session, park, bought, each.holder.method) for each in shared]
     way = max(ways, key=lambda each: each.price)
     year, first = period.year + 1, max(period.last + timedelta(days=1), today)
@@ -185,6 +193,31 @@ def _renew(session: Session, park: Park, pass_id: str, screen: str, actor: str) 
     cards = tuple(Issued(str(each.holder.subject), each.holder.method, "") for each in shared)
     result = Sold(pass_id, bought.name, year, price, first, last, cards)
     return result, _remembered(session, result)
+
+
+def _leave_ways(session: Session, park: Park, shared: Sequence[Held], actor: str) -> list[str | None]:
+    """Have card and ID card agreed with those whose way in is no longer on sale; the acts that were begun. Raises
+    ``UseError`` while a year runs that was agreed with it: a renewal takes nothing of it away (case 2)."""
+    kept = {way.method for way in offers.standing(session, shared[0].product)}
+    gone = [each for each in shared if each.holder.method not in kept]
+    last = shared[0].latest.last
+    if gone and park.today() <= last:
+        raise UseError(
+            f"{gone[0].holder.method} is no longer on sale, and agreed with a holder of this pass until {last}.",
+            hint="Renew it after that day, or once they have accepted the notice in force.",
+        )
+    messages.queue(session, [str(each.holder.subject) for each in gone], _RENEWED_WITHOUT, park.now())
+    return [enrolment.change_way(session, park, each, CARD_ID_CARD.name, by=actor) for each in gone]
+
+
+_RENEWED_WITHOUT = Text(
+    "renewed",
+    "年卡已续期",
+    "您的年卡已续期。原约定的入园方式已不再提供, 新的一年请凭年卡和身份证入园; 只为原方式保存的信息已经删除。",
+    "Your pass was renewed",
+    "Your pass was renewed. The way in of the last year is no longer offered: in the new year please enter with card "
+    "and ID card. What was held for the old way alone has been erased.",
+)
 
 
 def report_lost(park: Park, subject: str, *, actor: str) -> int:

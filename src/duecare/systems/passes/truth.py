@@ -174,7 +174,7 @@ def _pass(park: Park, session: Session, subject: str) -> dict[str, Any] | None:
 
 def _refund(park: Park, session: Session, held: Held) -> dict[str, Any]:
     """Whether a refund is owed, and what it would be today."""
-    owed = refunds.entitled(session, held)
+    owed = refunds.entitled(session, held, park.today())
     if not owed:
         return {"owed": False}
     quote = refunds.quote(session, held.sold.id, [str(held.holder.subject)], park.today())
