@@ -172,6 +172,14 @@ def test_a_legal_hold_keeps_and_is_evidence(vault: Vault) -> None:
     assert json.loads(str(body))["article"] == "民事诉讼法第八十四条"
 
 
+def test_a_hold_on_nothing_is_refused(vault: Vault) -> None:
+    """A mistyped purpose would be held in vain: it is unknown, with what was meant, and no hold stands."""
+    with vault.database.session() as session:
+        with pytest.raises(UnknownName, match="Did you mean pass_contract"):
+            retention.legal_hold(session, article="a law", reason="a case", by="counsel", at=AT, purpose="pass_contrct")
+        assert retention.legal_holds(session) == []
+
+
 def test_a_request_under_a_hold_ends_the_use(vault: Vault) -> None:
     """A hold on a purpose keeps it for everybody; what is asked for besides is erased."""
     subject = holder(vault)

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session, aliased
 
 from duecare.clock import BEIJING, SystemClock, utc
 from duecare.consent import grants
+from duecare.consent import purposes as declared
 from duecare.consent import subjects as people
 from duecare.consent.grants import EndKind
 from duecare.consent.models import GrantEnd, GrantRow
@@ -171,6 +172,8 @@ def legal_hold(
     """
     one_line(article=article, reason=reason, by=by)
     who = {"subject": people.commitment(session, subject)} if subject is not None else {}
+    if purpose is not None:
+        declared.purpose(session, purpose)  # a hold on a name that is none would protect nothing
     row = LegalHold(subject=subject, purpose=purpose, article=article, reason=reason, placed_by=by, placed_at=utc(at))
     session.add(row)
     session.flush()
