@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from duecare.cli import main
 from duecare.cli.app import app
+from duecare.evidence.cosignature import WitnessSigningKey
 from tests.docs.cli_reference import commands
 
 ROOT = Path(__file__).parents[2]
@@ -233,6 +234,15 @@ def test_a_mistake_ends_in_a_sentence(
     assert says in printed.err.replace("\n", " ")
     assert "Traceback" not in printed.err
     assert not printed.out
+
+
+def test_what_is_logged_is_not_in_the_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a witness is down, that is said on standard error, and standard output is JSON as ever."""
+    key = WitnessSigningKey.make("witness.example").verifier
+    monkeypatch.setenv("DUECARE_WITNESSES", json.dumps([{"url": "http://127.0.0.1:9", "key": str(key)}]))
+    done = run("retention", "run", "--json", home=tmp_path / "home")
+    assert "witness not asked" in done.stderr
+    assert json.loads(done.stdout)["erased"] == 0
 
 
 def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from duecare.errors import DuecareError, UseError
 def main() -> None:
     """Run the command line."""
     from duecare.cli.app import app
-    from duecare.cli.output import fail, heard
+    from duecare.cli.output import fail, heard, log_to_errors
 
+    log_to_errors()
     try:
         with heard():
             app()

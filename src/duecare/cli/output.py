@@ -37,6 +37,18 @@ HomeOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
+def log_to_errors() -> None:
+    """From now on, what rooms log goes to standard error; unconfigured, structlog writes to standard output."""
+    import structlog
+
+    steps = structlog.get_config()["processors"][:-1]
+    structlog.configure(
+        processors=[*steps, structlog.dev.ConsoleRenderer(colors=errors.is_terminal)],
+        # Looked up at each line: while progress is drawn, standard error is what draws the line above it.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+    )
+
+
 def print_json(value: Any) -> None:
     """``value`` as one JSON document, Chinese as it is."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=_plain) + "\n")
