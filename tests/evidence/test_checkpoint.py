@@ -11,7 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duecare.errors import BadInput, EvidenceBroken
-from duecare.evidence.checkpoint import Checkpoint, Note, SigningKey, VerifierKey, keep_key, open_checkpoint, read_key
+from duecare.evidence.checkpoint import (
+    Checkpoint,
+    Note,
+    SigningKey,
+    VerifierKey,
+    given_key,
+    keep_key,
+    open_checkpoint,
+    read_key,
+    read_public,
+)
+from duecare.evidence.cosignature import WitnessKey
 
 VECTOR: dict[str, str] = json.loads((Path(__file__).parents[1] / "vectors" / "note.json").read_text())
 KEY = SigningKey("duecare/test", bytes(range(32)))
@@ -125,6 +136,33 @@ def test_key_is_kept_private(tmp_path: Path) -> None:
     assert read_key(tmp_path / "keys" / "log.pub") == key.verifier
     assert key.seed.hex() not in repr(key)
     assert keep_key(tmp_path / "other").name != key.name
+
+
+@pytest.mark.parametrize("kind", [VerifierKey, WitnessKey])
+def test_what_is_no_public_key_is_not_shown(kind: type[VerifierKey], tmp_path: Path) -> None:
+    """The wrong file may be a private key, or hold a person: the error names the file, and repeats nothing of it."""
+    secret, wrong = SigningKey.make("duecare/secret"), tmp_path / "wrong.pub"
+    encoded = secret.text().rpartition("+")[2]
+    person = f'[{{"name": "成员甲", "photo": "{encoded}+a"}}]'
+    for text in (secret.text(), encoded, f"a+{encoded}", f"{encoded}+0+{encoded}", person):
+        wrong.write_text(text)
+        with pytest.raises(BadInput, match=r"wrong\.pub") as refused:
+            read_public(wrong, kind, "")
+        assert encoded[:8] not in str(refused.value)
+        assert "成员甲" not in str(refused.value)
+    wrong.write_bytes(b"\xff\xd8 a photo")
+    with pytest.raises(BadInput, match="not text"):
+        read_public(wrong, kind, "")
+
+
+def test_a_key_is_given_as_it_is_or_by_its_file(tmp_path: Path) -> None:
+    """A text that is no key and names no file is not shown either, however long."""
+    (tmp_path / "a+b.pub").write_text(str(KEY.verifier))
+    for text in (str(KEY.verifier), str(tmp_path / "a+b.pub")):
+        assert given_key(text, "") == KEY.verifier
+    for text, why in ((KEY.text(), "a private key"), ("+" * 5000, "not a verifier key"), ("absent", "Give it")):
+        with pytest.raises(BadInput, match=why):
+            given_key(text, "Give it.")
 
 
 def test_mismatched_key_files_are_refused(tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ import typer
 
 from duecare.cli.output import JsonOption, console, moment, plain, print_json, print_json_line, say, table
 from duecare.errors import BadInput
-from duecare.evidence.checkpoint import Checkpoint, Note, VerifierKey, read_key
+from duecare.evidence.checkpoint import Checkpoint, Note, given_key
 from duecare.evidence.witness import Known, Witness
 
 app = typer.Typer(
     help="Witness the logs of others: cosign only what was seen to grow (独立见证方).", no_args_is_help=True
 )
+
+_LOG_HINT = "Give the log's public key, or the file it is in, keys/log.pub in the home of its keeper."
 
 DirOption = Annotated[Path, typer.Option("--dir", help="The folder of the witness: its key, and what it saw.")]
 
@@ -59,7 +61,7 @@ def trust(
 
     Example: duecare witness trust --dir witness ~/.duecare/keys/log.pub
     """
-    logs = [_log_key(text) for text in keys]
+    logs = [given_key(text, _LOG_HINT) for text in keys]
     witness = Witness.at(directory)
     added = [(key, witness.trust(key)) for key in logs]
     witness.close()
@@ -115,13 +117,6 @@ def serve(
 
     run(witness, host, port, ready)
     witness.close()
-
-
-def _log_key(text: str) -> VerifierKey:
-    """The key that ``text`` is, or that is in the file which it names."""
-    if "+" in text and not Path(text).exists():
-        return VerifierKey.parse(text)
-    return read_key(Path(text))
 
 
 def _document(log: Known) -> dict[str, Any]:

@@ -38,6 +38,7 @@ MAX_NOTE = 1 << 20
 """Bytes; a longer note is refused unread."""
 
 _MARK = "\u2014 "
+_PRIVATE = "PRIVATE+KEY+"
 
 
 @dataclass(frozen=True)
@@ -60,24 +61,26 @@ class VerifierKey:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``text``, surrounding white space aside. Raises ``BadInput`` where it is not exactly such a key."""
-        shown, hint = repr(text.strip()[:60]), f"A verifier key is one line, such as {cls._example()}"
+        """Read ``text``, surrounding white space aside. Raises ``BadInput`` where it is not exactly such a key.
+
+        The error never shows ``text``: it may be of a private key, or of any other file that was named by mistake.
+        """
+        hint = f"A verifier key is one line, such as {cls._example()}"
+        if text.strip().startswith(_PRIVATE):
+            raise BadInput("This is a private key, where the public half of one is asked for.", hint=hint)
         name, _, rest = text.strip().partition("+")
         try:
             key_id, _, encoded = rest.partition("+")
             blob = decode64(encoded)
         except ValueError:
-            raise BadInput(f"{shown} is not a verifier key: its base64 does not parse.", hint=hint) from None
+            raise BadInput("This is not a verifier key: its base64 does not parse.", hint=hint) from None
         if is_name(name) and len(blob) == 33 and blob[:1] in _KINDS and blob[:1] != cls.kind:
-            raise BadInput(f"{shown} is the key of {_KINDS[blob[:1]]}, not of {_KINDS[cls.kind]}.", hint=hint)
+            raise BadInput(f"This is the key of {_KINDS[blob[:1]]}, not of {_KINDS[cls.kind]}.", hint=hint)
         if not is_name(name) or len(blob) != 33 or blob[:1] != cls.kind:
-            raise BadInput(f"{shown} is not an {cls.what}.", hint=hint)
+            raise BadInput(f"This is not an {cls.what}.", hint=hint)
         key = cls(name, blob[1:])
         if key_id != key.key_id.hex():
-            raise BadInput(
-                f"The verifier key of {name} carries the id {key_id!r}, but its bytes give {key.key_id.hex()}.",
-                hint=hint,
-            )
+            raise BadInput("This verifier key carries another id than its name and bytes give.", hint=hint)
         return key
 
     @classmethod
@@ -124,15 +127,15 @@ class PrivateKey:
             private, word, name, key_id, encoded = parts
             blob = decode64(encoded)
         except ValueError:
-            raise BadInput("This is not the text of a private note key.", hint="It begins with PRIVATE+KEY+.") from None
+            raise BadInput("This is not the text of a private note key.", hint=f"It begins with {_PRIVATE}.") from None
         key = cls(name, blob[1:])
         if (private, word) != ("PRIVATE", "KEY") or not is_name(name) or len(blob) != 33 or blob[:1] != kind:
             raise BadInput(
                 f"This is not the text of an Ed25519 private key of {_KINDS[kind]}.",
-                hint="It begins with PRIVATE+KEY+.",
+                hint=f"It begins with {_PRIVATE}.",
             )
         if key_id != key.verifier.key_id.hex():
-            raise BadInput(f"The private key of {name} carries the id {key_id!r}, but its bytes give another.")
+            raise BadInput(f"The private key of {name} carries another id than its bytes give.")
         return key
 
     @property
@@ -144,7 +147,7 @@ class PrivateKey:
     def text(self) -> str:
         """The private key as one line, for a file that only its owner may read."""
         encoded = b64encode(self.public_half.kind + self.seed).decode()
-        return f"PRIVATE+KEY+{self.name}+{self.verifier.key_id.hex()}+{encoded}"
+        return f"{_PRIVATE}{self.name}+{self.verifier.key_id.hex()}+{encoded}"
 
     def _signature(self, message: bytes, before: bytes = b"") -> Signature:
         """The signature line over ``message``, with ``before`` in front of the 64 bytes."""
@@ -321,13 +324,28 @@ def read_key(path: Path) -> VerifierKey:
 
 
 def read_public(path: Path, kind: type[Public], hint: str) -> Public:
-    """The public key of ``kind`` in the file ``path``. Raises ``BadInput`` with ``hint`` where it cannot be read."""
+    """The public key of ``kind`` in the file ``path``. Raises ``BadInput`` with ``hint`` where it cannot be read, and
+    never shows what is in it."""
     try:
-        return kind.parse(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"The public key {path} cannot be read: {getattr(error, 'strerror', None) or error}.", hint=hint
-        ) from None
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"The public key {path} cannot be read: {error.strerror}.", hint=hint) from None
+    except UnicodeDecodeError:
+        raise BadInput(f"The public key {path} cannot be read: it is not text.", hint=hint) from None
+    try:
+        return kind.parse(text)
+    except BadInput as error:
+        raise BadInput(f"{path} holds no public key that serves here. {error.message}", hint=error.hint) from None
+
+
+def given_key(text: str, hint: str) -> VerifierKey:
+    """The public key that ``text`` is, or that is in the file which it names. Raises ``BadInput``, with ``hint`` where
+    there is no such file."""
+    try:
+        named = "+" not in text or Path(text).exists()
+    except OSError:  # too long to name one
+        named = False
+    return read_public(Path(text), VerifierKey, hint) if named else VerifierKey.parse(text)
 
 
 def parse_signature(line: str) -> Signature:

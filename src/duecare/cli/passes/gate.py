@@ -41,10 +41,11 @@ def make(
 
     Example: duecare passes gate make --dir gate-east --name east --centre http://127.0.0.1:8480 --key gates.pub
     """
+    from duecare.evidence.checkpoint import given_key
     from duecare.systems.passes.device import Gate
 
-    text = Path(key).read_text(encoding="utf-8") if Path(key).is_file() else key
-    with Gate.make(directory, name, centre, text) as made:
+    trusted = given_key(key, "Give the centre's public key, or the file it is in, keys/gates.pub in its home.")
+    with Gate.make(directory, name, centre, str(trusted)) as made:
         said = {"key": str(made.key), "file": str(directory / "gate.pub")}
     if as_json:
         print_json(said)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -46,10 +45,10 @@ def add_gate(
 
     Example: duecare passes gates add gate-east/gate.pub
     """
-    from duecare.evidence.checkpoint import VerifierKey, read_key
+    from duecare.evidence.checkpoint import given_key
     from duecare.systems.passes import gates as known
 
-    verifier = VerifierKey.parse(key) if "+" in key and not Path(key).exists() else read_key(Path(key))
+    verifier = given_key(key, "Give the gate's public key, or the file it is in, gate.pub in the folder of the gate.")
     with opened(home) as park, park.home.database.session() as session:
         known.add_gate(session, verifier, park.now())
     done({"name": verifier.name, "key": str(verifier)}, f"The gate {plain(verifier.name)} may ask.", as_json)
