@@ -319,7 +319,7 @@ def forget(session: Session, subject: str, at: datetime) -> None:
     live = exists().where(VaultKey.subject == subject, ~in_state(VaultKey, KeyState.ERASED))
     waiting = exists().where(VaultErasure.subject == subject, NOT_CERTIFIED)
     for stands, what, hint in (
-        (live, "something is held of them", "Erase it first: duecare erase SUBJECT."),
+        (live, "something is held of them", "Erase it first: duecare erase SUBJECT --all."),
         (waiting, "a certificate of theirs waits for its witness", "duecare erase --finish asks again."),
     ):
         if session.scalar(select(stands)):
