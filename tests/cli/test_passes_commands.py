@@ -181,6 +181,8 @@ def test_mistakes_end_in_one_sentence(desk: Desk) -> None:
         (("truth", "0" * 32), "as it was given out"),
         (("sell", "pass_for_two"), "pass_for_two is for 2 by name; 0 were given"),
         (("answers", "7"), "There is no notice"),
+        (("answer", "0" * 32, "1", "--accept", "--decline"), "one of the two"),
+        (("answer", "0" * 32, "1"), "one of the two"),
         (("end", "card_iris", "--note", "x"), "There is no way in"),
         (("publish", "--way", "card_face"), "open to everyone is missing"),
         (("gate", "show", "--dir", "nowhere"), "is not a gate"),

@@ -307,6 +307,10 @@ def test_making_gates(tmp_path: Path, park: Park) -> None:
         Gate(tmp_path / "c")
     with pytest.raises(BadInput, match="verifier key"):
         Gate.make(tmp_path / "d", "gate-3", "http://localhost", "not a key")
+    for centre in ("", "nourl", "localhost:8480", "http://", "ftp://localhost", "http://[", "http://localhost:99999"):
+        with pytest.raises(BadInput, match="not the address of a centre"):
+            Gate.make(tmp_path / "e", "gate-4", centre, key)
+    assert not (tmp_path / "e").exists()
 
 
 def test_a_way_that_ended_is_no_hindrance(alone: Gate, park: Park, centre: str, clock: SetClock, sold: Sold) -> None:

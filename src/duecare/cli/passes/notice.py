@@ -8,6 +8,7 @@ import typer
 
 from duecare.cli.output import HomeOption, JsonOption, console, plain, print_json, say, table
 from duecare.cli.passes.centre import SCREEN, SubjectArgument, count, done, opened, owed
+from duecare.errors import BadInput
 
 
 def publish(
@@ -40,7 +41,8 @@ def publish(
 def answer(
     subject: SubjectArgument,
     version: Annotated[int, typer.Argument(help="The version of the notice.")],
-    accept: Annotated[bool, typer.Option("--accept/--decline", help="What the holder says.")],
+    accept: Annotated[bool, typer.Option("--accept", help="The holder accepts it.")] = False,
+    decline: Annotated[bool, typer.Option("--decline", help="The holder declines it.")] = False,
     how: Annotated[str, typer.Option("--how", help="How they said it; it is kept.")] = "at the counter",
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -51,6 +53,8 @@ def answer(
     """
     from duecare.systems.passes import changes
 
+    if accept is decline:
+        raise BadInput("It is not clear what the holder said.", hint="Give --accept or --decline, one of the two.")
     with opened(home) as park:
         changes.answer(park, subject, version, accepted=accept, how=how, screen=SCREEN)
     said = {"subject": subject, "version": version, "accepted": accept}
