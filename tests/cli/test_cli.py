@@ -17,6 +17,7 @@ from duecare.evidence.cosignature import WitnessSigningKey
 from tests.docs.cli_reference import commands
 
 ROOT = Path(__file__).parents[2]
+BEYOND = "99999999999999999999"
 ROWS = "CIK,Ticker,Name,Exchange\n0000000001,AA,{name},NYSE\n0000000002,BB,Beta Inc,NYSE\n"
 
 
@@ -204,6 +205,12 @@ def test_a_stored_page_comes_out_as_it_came_in(lists: tuple[Path, Path], tmp_pat
         (["snapshot", "page.html"], "SHA-256"),
         (["snapshot", "0" * 64], "no snapshot"),
         (["no-such-command"], "no-such-command"),
+        (["receipt", BEYOND], "beyond all"),
+        (["proof", BEYOND], "beyond all"),
+        (["screen", "show", BEYOND], "beyond all"),
+        (["retention", "lift", BEYOND, "--by", "counsel", "--reason", "over"], "beyond all"),
+        (["passes", "answers", BEYOND], "beyond all"),
+        (["passes", "conflicts", "--settle", BEYOND, "--note", "looked at"], "beyond all"),
     ],
     ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else None,
 )

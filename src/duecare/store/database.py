@@ -17,7 +17,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import DateTime, Dialect, Engine, MetaData, Select, create_engine, event, func, select, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator
@@ -29,6 +29,8 @@ _RIGHT = (
     "Give sqlite:////folder/file.db or postgresql://user@host:5432/name in DUECARE_DATABASE_URL, or leave it empty for "
     "the embedded database."
 )
+_AS_GIVEN_OUT = "Look whether it is written as it was given out."
+_OUT_OF_RANGE = "22003"  # SQLSTATE numeric_value_out_of_range
 _DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg"}
 _PART = 5_000
 
@@ -191,6 +193,22 @@ def _shown(url: URL) -> str:
 
 
 def _engine(url: str) -> Engine:
+    engine = _opened(url)
+    event.listen(engine, "handle_error", _refuse_what_does_not_fit)
+    return engine
+
+
+def _refuse_what_does_not_fit(failed: ExceptionContext) -> None:
+    """What no column can hold names nothing here, and cannot be kept: a mistake in what was asked for, on either
+    database. SQLite keeps U+0000, so that whoever takes texts from outside refuses it."""
+    error = failed.original_exception
+    if isinstance(error, OverflowError) or getattr(error, "sqlstate", None) == _OUT_OF_RANGE:
+        raise BadInput("A number that was given is beyond all that there can be here.", hint=_AS_GIVEN_OUT)
+    if isinstance(error, UnicodeEncodeError) or "cannot contain NUL" in str(error):
+        raise BadInput("A text that was given has a character that no text can have here.", hint=_AS_GIVEN_OUT)
+
+
+def _opened(url: str) -> Engine:
     parsed = address(url)
     if parsed.get_backend_name() == "sqlite":
         if parsed.database and parsed.database != ":memory:":
