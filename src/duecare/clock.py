@@ -62,7 +62,10 @@ def parse_moment(text: str) -> datetime:
         raise BadInput(
             f"{text!r} is not a date or time.", hint="Write 2019-05-05 or 2019-05-05T08:00:00+08:00."
         ) from None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    try:
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:
+        raise BadInput(f"{text!r} is beyond the calendar.", hint="Its years in UTC are 1 to 9999.") from None
 
 
 def parse_day(text: str) -> date:

@@ -211,6 +211,9 @@ def test_a_stored_page_comes_out_as_it_came_in(lists: tuple[Path, Path], tmp_pat
         (["retention", "lift", BEYOND, "--by", "counsel", "--reason", "over"], "beyond all"),
         (["passes", "answers", BEYOND], "beyond all"),
         (["passes", "conflicts", "--settle", BEYOND, "--note", "looked at"], "beyond all"),
+        (["retention", "show", "--at", "9999-12-31"], "from 1000 to 8999"),
+        (["retention", "show", "--at", "0001-01-01"], "from 1000 to 8999"),
+        (["changes", "--since", "9999-12-31T23:59:59-05:00"], "beyond the calendar"),
     ],
     ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else None,
 )

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 EVERY_SECONDS = 3600
 """How often ``scheduled`` looks."""
 
+_YEARS = range(1000, 9000)
 _AT_ONCE = 1000  # subjects in one act
 
 
@@ -107,7 +108,13 @@ def event(session: Session, subject: str, name: str, on: date | None, *, at: dat
 
 
 def due(vault: Vault, session: Session, at: datetime) -> list[Due]:
-    """What a run at ``at`` would erase, and what a legal hold would keep; by purpose and subject. Changes nothing."""
+    """What a run at ``at`` would erase, and what a legal hold would keep; by purpose and subject. Changes nothing.
+
+    Raises ``BadInput`` where ``at`` is so near an end of the calendar that times to keep things cannot be counted.
+    """
+    if utc(at).year not in _YEARS:
+        hint = f"Name a time from {_YEARS.start} to {_YEARS.stop - 1}."
+        raise BadInput(f"What is due in the year {utc(at).year} cannot be counted.", hint=hint)
     return sorted([*_ended(session), *_expired(vault, session, at)], key=lambda each: (each.purpose, each.subject))
 
 
