@@ -214,6 +214,8 @@ def test_a_stored_page_comes_out_as_it_came_in(lists: tuple[Path, Path], tmp_pat
         (["retention", "show", "--at", "9999-12-31"], "from 1000 to 8999"),
         (["retention", "show", "--at", "0001-01-01"], "from 1000 to 8999"),
         (["changes", "--since", "9999-12-31T23:59:59-05:00"], "beyond the calendar"),
+        (["backup", "BELOW"], "cannot take a backup"),
+        (["backup", "/proc/x"], "cannot take a backup"),
     ],
     ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else None,
 )
@@ -234,6 +236,7 @@ def test_a_mistake_ends_in_a_sentence(
         "EMPTY": tmp_path / "empty.csv",
         "OTHER": tmp_path / "other.csv",
         "NAMED": tmp_path / "named.toml",
+        "BELOW": tmp_path / "empty.csv" / "backup",
     }
     monkeypatch.setenv("DUECARE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(sys, "argv", ["duecare", *(str(files.get(word, word)) for word in words)])

@@ -69,9 +69,7 @@ def backup(home: Home, folder: Path) -> Backup:
 
     Copy ``keys/`` to another place at the same time: without it the backup cannot be read. Raises ``BadInput``.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadInput(f"{folder} is not an empty folder.", hint="Name a new one for each backup.")
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_empty(folder)
     name, key = secrets.token_hex(8), secrets.token_bytes(KEY_SIZE)
     url = address(home.settings.database)
     kind = "sqlite" if home.database.embedded else "postgresql"
@@ -137,6 +135,18 @@ def end_backup(home: Path, name: str) -> None:
     if name not in backups(home):
         raise UnknownName("backup", name, backups(home))
     durable.shred(_key_path(home, name))
+
+
+def _make_empty(folder: Path) -> None:
+    """Have an empty folder that takes files at ``folder``. Raises ``BadInput``."""
+    hint = "Name a new one for each backup."
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise BadInput(f"{folder} is not an empty folder.", hint=hint)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _SEALED).touch()
+    except OSError as error:
+        raise BadInput(f"The folder {folder} cannot take a backup: {error.strerror}.", hint=hint) from None
 
 
 def _key_path(home: Path, name: str) -> Path:
