@@ -282,6 +282,14 @@ def test_questions_out_of_form(asked) -> None:  # type: ignore[no-untyped-def]
         assert why_not in answer.json()["detail"]
 
 
+def test_a_record_with_the_character_nought(asked, park: Park) -> None:  # type: ignore[no-untyped-def]
+    """Not every database keeps U+0000: on either, a record that has it is refused, as a signed problem."""
+    record = wire.Record("k" * 16, "0" * 64, "ticket", park.now(), True, "gate.\0", "")
+    answer = asked(wire.records_body([record]), path=wire.RECORDS)
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert "reason is not text" in answer.json()["detail"]
+
+
 def test_a_key_used_for_another_question(asked, park: Park, sold: Sold) -> None:  # type: ignore[no-untyped-def]
     """An idempotency key that comes with another question is a conflict."""
     first = Question("0" * 64, CARD_ID_CARD, park.now(), code="1" * 64)

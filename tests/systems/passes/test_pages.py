@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from base64 import b64encode
 from collections.abc import Iterator
 from datetime import timedelta
@@ -199,6 +201,93 @@ def test_errors_say_what_kind_they_are(clerk: httpx.Client, bought: dict) -> Non
     assert "No refund is owed" in refused.json()["detail"]
     bad = {"method": "card_fingerprint", "template": "@@"}
     assert clerk.post(f"/v1/centre/holders/{bought['cards'][0]['subject']}/templates", json=bad).status_code == 422
+
+
+@pytest.mark.parametrize("number", [2**31, 2**63, 10**30])
+def test_a_number_beyond_all_is_a_problem(
+    clerk: httpx.Client,
+    bought: dict,
+    centre: str,
+    number: int,  # type: ignore[type-arg]
+) -> None:
+    """Whatever number is sent, the answer is a problem that says what is wrong with it, on either database."""
+    with signed_in(centre, bought["cards"][0]["card"], HE.id_number) as me:
+        for answer in (
+            clerk.post(f"/v1/centre/conflicts/{number}", json={"note": "looked at"}),
+            me.post("/v1/me/answer", json={"version": number, "accepted": False}),
+            me.get(f"/v1/me/receipts/{number}"),
+        ):
+            refused(answer)
+
+
+def test_the_character_nought_is_a_problem(clerk: httpx.Client, bought: dict, centre: str) -> None:  # type: ignore[type-arg]
+    """No path and no body is taken with U+0000 in it, which one of the databases would keep and the other not."""
+    his, card = bought["cards"][0]["subject"], bought["cards"][0]["card"]
+    leaving = {"holders": [his], "reason": "moves", "goodwill": True}
+    with signed_in(centre, card, HE.id_number) as me:
+        for answer in (
+            clerk.post("/v1/centre/holders/%00/photo", json={"photo": "AAAA"}),
+            clerk.post("/v1/centre/holders/a%00b/templates", json={"method": "card_fingerprint", "template": "AAAA"}),
+            clerk.post("/v1/centre/passes/%00/renewals"),
+            clerk.post("/v1/centre/passes/%00/refunds", json=leaving),
+            clerk.post(f"/v1/centre/passes/{bought['pass_id']}/refunds", json={**leaving, "reason": "a\0b"}),
+            clerk.post(f"/v1/centre/passes/{bought['pass_id']}/refunds", json={**leaving, "holders": ["\0"]}),
+            clerk.post("/v1/centre/conflicts/1", json={"note": "\0"}),
+            me.post("/v1/me/withdrawals", json={"purpose": "\0"}),
+            me.get("/v1/me/certificates/%00"),
+        ):
+            refused(answer)
+
+
+def refused(answer: httpx.Response) -> None:
+    """It is a problem of who asked, in the form of RFC 9457."""
+    assert answer.status_code in (404, 422), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == answer.status_code
+
+
+def test_every_text_that_is_taken_refuses_nought(centre: str) -> None:
+    """The description of the interface has the pattern at each text of a path and of a body."""
+    described = httpx.get(f"{centre}/v1/openapi.json").json()
+    ours = {"Shown", "Bought", "Order", "Photo", "Taken", "Leaving", "Card", "Settled", "Said", "Withdrawal", "Erasing"}
+    taken = [
+        (each["name"], each["schema"])
+        for path in described["paths"].values()
+        for write in path.values()
+        for each in write.get("parameters", [])
+        if each["in"] == "path"
+    ]
+    taken += [
+        (name, member.get("items", member))
+        for body in ours
+        for name, member in described["components"]["schemas"][body]["properties"].items()
+    ]
+    texts = [(name, member) for name, member in taken if member.get("type") == "string"]
+    assert len(texts) > 20
+    assert [name for name, member in texts if "pattern" not in member] == []
+
+
+def test_what_nobody_foresaw_is_a_problem(
+    clerk: httpx.Client,
+    bought: dict,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,  # type: ignore[type-arg]
+) -> None:
+    """A fault of ours is a problem too; it says nothing of what happened, which is logged."""
+
+    def fails(*_given: object, **_named: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(pages.sales, "renew", fails)
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "handlers", [caplog.handler])
+    answer = clerk.post(f"/v1/centre/passes/{bought['pass_id']}/renewals")
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json() == {"type": "about:blank", "title": "Internal Server Error", "status": 500}
+    until = time.monotonic() + 10
+    while "a fault of ours" not in caplog.text and time.monotonic() < until:
+        time.sleep(0.01)  # it is logged when the answer has gone out
+    assert "a fault of ours" in caplog.text
 
 
 def test_the_rules_deny_by_name(park: Park, clerk: httpx.Client, bought: dict) -> None:  # type: ignore[type-arg]

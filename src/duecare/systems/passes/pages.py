@@ -22,7 +22,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StringConstraints
 from sqlalchemy.orm import Session
 
 from duecare.consent import notices
@@ -64,6 +64,10 @@ class TooMany(DuecareError):
     """Too many tries; it has to wait."""
 
 
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+"""A text that somebody sends. PostgreSQL keeps no U+0000, so that none is taken, on either database."""
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True)
 
@@ -71,60 +75,60 @@ class _Body(BaseModel):
 class Shown(_Body):
     """A card and the ID card that belongs to it."""
 
-    card: str
-    id_number: str
+    card: Text
+    id_number: Text
 
 
 class Bought(_Body):
     """One who will hold a pass."""
 
-    name: str
-    id_number: str
-    phone: str
-    method: str = "card_id_card"
-    mail: str = ""
+    name: Text
+    id_number: Text
+    phone: Text
+    method: Text = "card_id_card"
+    mail: Text = ""
 
 
 class Order(_Body):
     """What is sold, to whom."""
 
-    product: str
+    product: Text
     holders: list[Bought] = []
-    language: str = "zh"
+    language: Text = "zh"
 
 
 class Photo(_Body):
     """A photo in base64."""
 
-    photo: str
+    photo: Text
 
 
 class Taken(_Body):
     """A template in base64, and the way in that it is for."""
 
-    method: str
-    template: str
+    method: Text
+    template: Text
 
 
 class Leaving(_Body):
     """Who is refunded, and why."""
 
-    holders: list[str]
-    reason: str
+    holders: list[Text]
+    reason: Text
     goodwill: bool = False
 
 
 class Card(_Body):
     """The ID card of one whose card is replaced; ``pass_id`` where they hold several passes."""
 
-    id_number: str
-    pass_id: str = ""
+    id_number: Text
+    pass_id: Text = ""
 
 
 class Settled(_Body):
     """What was found about a conflict."""
 
-    note: str
+    note: Text
 
 
 class Said(_Body):
@@ -137,7 +141,7 @@ class Said(_Body):
 class Withdrawal(_Body):
     """A purpose whose consent is taken back."""
 
-    purpose: str
+    purpose: Text
 
 
 class Erasing(_Body):
@@ -192,6 +196,7 @@ def install(app: FastAPI, park: Park) -> None:
     for kind, status in _STATUSES:
         app.add_exception_handler(kind, _handler(status))
     app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(Exception, _handler(500))  # what nobody foresaw: it is logged besides
 
 
 def _centre(park: Park) -> APIRouter:
@@ -229,12 +234,12 @@ def _passes(made: APIRouter, park: Park, clerk: Callable[..., str]) -> None:
         )
 
     @made.post("/passes/{pass_id}/renewals", status_code=201)
-    def renew(pass_id: str, who: str = Depends(clerk), key: str = Depends(_key)) -> Any:
+    def renew(pass_id: Text, who: str = Depends(clerk), key: str = Depends(_key)) -> Any:
         """Add the next year."""
         return _sold(sales.renew(park, pass_id, screen=_SCREEN, actor=who, once_key=key))
 
     @made.post("/passes/{pass_id}/refunds", status_code=201)
-    def refund(pass_id: str, leaving: Leaving, who: str = Depends(clerk), key: str = Depends(_key)) -> Any:
+    def refund(pass_id: Text, leaving: Leaving, who: str = Depends(clerk), key: str = Depends(_key)) -> Any:
         """Pay back pro rata, today."""
         paid = refunds.pay_back(
             park, pass_id, leaving.holders, reason=leaving.reason, actor=who, goodwill=leaving.goodwill, once_key=key
@@ -252,12 +257,12 @@ def _holders(made: APIRouter, park: Park, clerk: Callable[..., str]) -> None:
     """Taking what a holder gives, each with its consent."""
 
     @made.post("/holders/{subject}/photo", status_code=204)
-    def photo(subject: str, taken: Photo, who: str = Depends(clerk), key: str = Depends(_key)) -> None:
+    def photo(subject: Text, taken: Photo, who: str = Depends(clerk), key: str = Depends(_key)) -> None:
         """Take the photo for the pass, with the consent of its own."""
         enrolment.take_photo(park, subject, _decoded(taken.photo), screen=_SCREEN, actor=who, once_key=key)
 
     @made.post("/holders/{subject}/templates", status_code=204)
-    def template(subject: str, taken: Taken, who: str = Depends(clerk), key: str = Depends(_key)) -> None:
+    def template(subject: Text, taken: Taken, who: str = Depends(clerk), key: str = Depends(_key)) -> None:
         """Enrol, with the separate consent."""
         data = _decoded(taken.template)
         enrolment.enrol(park, subject, taken.method, data, screen=_SCREEN, actor=who, once_key=key)
@@ -352,7 +357,7 @@ def _papers(made: APIRouter, park: Park, holder: Callable[..., str]) -> None:
     """What a holder takes home."""
 
     @made.get("/certificates/{name}")
-    def certificate(name: str, me: str = Depends(holder)) -> Response:
+    def certificate(name: Text, me: str = Depends(holder)) -> Response:
         """The certificate of an erasure, to keep: `duecare verify` checks it without us."""
         return _file(truth.certificate(park, me, name), f"{name}.certificate.json")
 
@@ -435,7 +440,8 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
 
 def _handler(status: int) -> Callable[[Any, Exception], Response]:
     def problem(_request: Any, error: Exception) -> Response:
-        said: dict[str, Any] = {"type": "about:blank", "title": type(error).__name__, "status": status}
+        title = type(error).__name__ if isinstance(error, DuecareError) else "Internal Server Error"
+        said: dict[str, Any] = {"type": "about:blank", "title": title, "status": status}
         if isinstance(error, DuecareError) and status != 500:
             said["detail"] = str(error)
         if isinstance(error, Forbidden):

@@ -252,8 +252,8 @@ def _members(said: Any, needed: set[str], possible: set[str]) -> dict[str, Any]:
 
 
 def _text(said: Mapping[str, Any], name: str) -> str:
-    if not isinstance(said[name], str):
-        raise BadInput(f"{name} is not text.")
+    if not isinstance(said[name], str) or "\0" in said[name]:
+        raise BadInput(f"{name} is not text.", hint="U+0000 is none either: not every database keeps it.")
     return str(said[name])
 
 
