@@ -30,7 +30,7 @@ from duecare.consent.purposes import end as end_purpose
 from duecare.consent.purposes import purpose as declared
 from duecare.consent.receipts import digest
 from duecare.consent.records import content
-from duecare.consent.subjects import commitment
+from duecare.consent.subjects import commitment, lock
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.evidence.outbox import Act, record, record_all
 from duecare.rules.engine import Engine, Request
@@ -127,9 +127,9 @@ def give(
         raise BadInput(f"The purposes are {list(purposes)}.", hint="Name at least one, and each once.")
     if language not in ("zh", "en"):
         raise BadInput(f"The language is {language!r}.", hint="Give zh or en: the one the notice was shown in.")
+    lock(session, subject)
     for name in sorted(purposes):
         together(session, f"purpose:{name}")
-    alone(session, f"subject:{subject}")
     committed = commitment(session, subject)
     shown, newest = notices.version(session, notice, version), notices.version(session, notice, at=at)
     wanted = [_grantable(session, name, shown) for name in purposes]
@@ -308,8 +308,8 @@ def _permit(engine: Engine, purpose: Purpose, context: dict[str, bool]) -> list[
 
 
 def _end(session: Session, subject: str, purpose: str, over: End) -> Grant:
-    together(session, f"purpose:{purpose}")  # before the subject, as who gives does: or each may wait for the other
-    alone(session, f"subject:{subject}")
+    lock(session, subject)
+    together(session, f"purpose:{purpose}")
     mine = (GrantRow.subject == subject) & (GrantRow.purpose == purpose)
     last = _grants(session, mine)[-1:]
     committed = commitment(session, subject)

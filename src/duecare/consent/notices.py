@@ -25,7 +25,7 @@ from duecare.consent import differences
 from duecare.consent.differences import Difference
 from duecare.consent.fields import NAME
 from duecare.consent.models import GrantRow, NoticeAnswer, NoticeVersion
-from duecare.consent.subjects import commitment
+from duecare.consent.subjects import commitment, lock
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.evidence.outbox import record
 from duecare.settings import Settings
@@ -148,7 +148,7 @@ def answer(
     Raises ``UnknownName``, ``BadInput``, ``UseError`` where a version is accepted that another has replaced.
     """
     check_act(how, screen)
-    alone(session, f"subject:{subject}")
+    lock(session, subject)
     committed = commitment(session, subject)
     given = version(session, notice, number)
     newest = version(session, notice, at=at)

@@ -46,6 +46,14 @@ def subject(session: Session, name: str) -> Subject:
     return Subject(*row)
 
 
+def lock(session: Session, name: str) -> None:
+    """Let nobody else agree, answer, end or erase for the subject until the transaction ends; waits for who does.
+
+    Whoever takes locks on purposes too takes them after this one: then two of them wait in one direction only.
+    """
+    alone(session, f"subject:{name}")
+
+
 def commitment(session: Session, name: str) -> str:
     """What stands for the subject in the log: ``sha256:`` and 64 hex digits. Raises ``UnknownName``, ``UseError``
     where the salt is forgotten."""
@@ -60,7 +68,7 @@ def commitment(session: Session, name: str) -> str:
 
 def forget_salt(session: Session, name: str) -> None:
     """Forget the salt, after the last erasure. Raises ``UnknownName``, ``UseError`` while a grant stands."""
-    alone(session, f"subject:{name}")
+    lock(session, name)
     subject(session, name)
     stands = select(GrantRow.purpose).where(GrantRow.subject == name, GrantRow.ended_at.is_(None)).order_by("purpose")
     purposes = list(session.scalars(stands))

@@ -30,7 +30,7 @@ from duecare.errors import UnknownName, UseError
 from duecare.evidence import certificate as certificates
 from duecare.evidence.certificate import REASONS
 from duecare.evidence.outbox import record
-from duecare.store.database import alone, parts
+from duecare.store.database import alone, parts, together
 from duecare.vault import acts, certification
 from duecare.vault.certification import Certified, Progress
 from duecare.vault.models import (
@@ -113,6 +113,7 @@ def withdraw(
     with vault.database.session() as session:
         if along is not None:
             along(session)
+        people.lock(session, subject)
         stood = grants.standing(session, subject, purpose)
         ended = grants.withdraw(session, subject, purpose, how=how, screen=screen, at=at)
         kind = ended.end.kind if ended.end else EndKind.WITHDRAWAL
@@ -141,7 +142,10 @@ def erase(
         people.subject(session, subject)
         if along is not None:
             along(session)
+        people.lock(session, subject)  # nothing is agreed to after it was listed what there is
         names = _purposes_of(session, subject) if purposes is None else list(purposes)
+        for name in sorted(names):
+            together(session, f"purpose:{name}")  # all before anything is locked that who ends one for all may want
         for name in names:
             stood = grants.standing(session, subject, name)
             grants.end(session, subject, name, END[reason], reason=note, at=at)

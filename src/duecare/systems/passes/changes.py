@@ -71,6 +71,7 @@ def publish(
     at = park.now()
     text = notice or notice_of(ways)
     with park.home.database.session() as session:
+        offers.lock(session, product)
         over = {each.name for each in declared.purposes(session) if each.ended_at is not None}
         if gone := [name for name in ways if method(name).purpose in over]:
             raise UseError(f"{', '.join(gone)} has ended, and does not come back.", hint="Leave it out.")
@@ -101,6 +102,7 @@ def answer(park: Park, subject: str, number: int, *, accepted: bool, how: str, s
     at, begun = park.now(), list[str | None]()
 
     def act(session: Session, write: Write) -> tuple[None, dict[str, str]]:
+        holders.lock(session, subject)
         held = holders.by_subject(session, subject)
         if not accepted and notices.said(session, subject, NOTICE, number):
             raise UseError(
@@ -146,6 +148,7 @@ def end_method(park: Park, name: str, *, note: str) -> Ended:
 
     def along(session: Session) -> None:
         nonlocal told
+        offers.lock(session, PASS_FOR_TWO)
         ways = [way.method for way in offers.standing(session, PASS_FOR_TWO)]
         if name in ways:
             offers.open_sale(session, park.engine, PASS_FOR_TWO, [each for each in ways if each != name], at)

@@ -49,6 +49,7 @@ def take_photo(
     at = park.now()
 
     def act(session: Session, write: Write) -> tuple[None, dict[str, str]]:
+        holders.lock(session, subject)
         holders.require_valid(holders.by_subject(session, subject), park.today())
         version = _accepted(session, subject, at)
         grants.give(
@@ -85,6 +86,7 @@ def enrol(
     at, begun = park.now(), list[str | None]()
 
     def act(session: Session, write: Write) -> tuple[None, dict[str, str]]:
+        holders.lock(session, subject)
         held = holders.by_subject(session, subject)
         holders.require_valid(held, park.today())
         offers.choose(session, park.engine, held.product, way)

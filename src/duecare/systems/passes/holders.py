@@ -12,7 +12,9 @@ from datetime import date
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
+from duecare.consent import subjects
 from duecare.errors import UnknownName, UseError
+from duecare.store.database import alone
 from duecare.systems.passes.cards import card_number, digest, id_card_number
 from duecare.systems.passes.models import Card, Holder, Pass, Period
 from duecare.systems.passes.park import Park
@@ -101,6 +103,25 @@ def require_valid(held: Held, day: date) -> None:
             f"The pass {held.sold.id} ended on {over}, and nothing is taken for it any more.",
             hint="Renew it first, or sell a new one.",
         )
+
+
+def lock_pass(session: Session, pass_id: str) -> None:
+    """Let nobody else change the pass or who holds it until the transaction ends; called before either is read."""
+    alone(session, f"pass:{pass_id}")
+
+
+def lock(session: Session, subject: str) -> None:
+    """The same of the pass of ``subject``, of whom nothing is agreed to, ended or erased meanwhile either.
+
+    Raises ``UnknownName`` where they hold none, or everything of them has been erased.
+    """
+    theirs = select(Holder.pass_id).where(Holder.subject == subject)
+    pass_id = session.scalar(theirs)
+    if pass_id is not None:
+        lock_pass(session, pass_id)
+        subjects.lock(session, subject)
+    if pass_id is None or session.scalar(theirs) is None:
+        raise UnknownName("holder", subject, None)
 
 
 def identify(park: Park, id_number: str, actor: str, *, pass_id: str = "") -> str:

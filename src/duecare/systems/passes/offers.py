@@ -18,7 +18,7 @@ from duecare.errors import BadInput
 from duecare.evidence.outbox import record
 from duecare.rules.decision import Decision
 from duecare.rules.engine import Engine, Request
-from duecare.store.database import alone
+from duecare.store.database import alone, together
 from duecare.systems.passes.methods import method
 from duecare.systems.passes.models import Offer
 from duecare.systems.passes.products import Product, Way
@@ -53,7 +53,7 @@ def open_sale(
 
     Raises ``Forbidden`` naming the holding where the rules deny one of them; then nothing changes.
     """
-    alone(session, f"offers:{product.name}")
+    lock(session, product)
     wanted = tuple(product.way(name) for name in dict.fromkeys(methods))
     decisions = {way.method: ask(engine, product, way, standing=wanted) for way in wanted}
     for decision in decisions.values():
@@ -79,6 +79,11 @@ def open_sale(
     return wanted
 
 
+def lock(session: Session, product: Product) -> None:
+    """Let nobody else change the ways in that ``product`` is sold with, or choose one, until the transaction ends."""
+    alone(session, f"offers:{product.name}")
+
+
 def standing(session: Session, product: Product) -> tuple[Way, ...]:
     """The ways in that ``product`` is on sale with, in the product's order."""
     rows = session.scalars(select(Offer).where(Offer.product == product.name, Offer.ended_at.is_(None)))
@@ -96,6 +101,7 @@ def on_sale(session: Session, engine: Engine, product: Product) -> list[OnSale]:
 
 def choose(session: Session, engine: Engine, product: Product, name: str) -> OnSale:
     """The way in called ``name``, if it is on sale. Raises ``UnknownName``, ``BadInput``, ``Forbidden``."""
+    together(session, f"offers:{product.name}")
     ways = {way.method: way for way in standing(session, product)}
     if name not in ways:
         method(name)

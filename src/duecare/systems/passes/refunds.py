@@ -129,6 +129,7 @@ def pay_back(
 def _pay(
     session: Session, park: Park, pass_id: str, readers: Sequence[str], reason: str, actor: str, *, goodwill: bool
 ) -> Refund:
+    holders.lock_pass(session, pass_id)
     at = park.now()
     on = day_of(at)
     leaving = _leaving(session, pass_id, readers)

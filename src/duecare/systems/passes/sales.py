@@ -159,6 +159,7 @@ def renew(park: Park, pass_id: str, *, screen: str, actor: str, once_key: str = 
 def _renew(
     session: Session, park: Park, pass_id: str, screen: str, actor: str, begun: list[str | None]
 ) -> tuple[Sold, dict[str, Any]]:
+    holders.lock_pass(session, pass_id)
     at, today = park.now(), park.today()
     shared = [each for each in holders.of_pass(session, pass_id) if each.stays]
     if not shared:
@@ -223,6 +224,7 @@ _RENEWED_WITHOUT = Text(
 def report_lost(park: Park, subject: str, *, actor: str) -> int:
     """The cards of a holder open nothing from now on; how many they were. Raises ``UnknownName``."""
     with park.home.database.session() as session:
+        holders.lock(session, subject)
         return _lose(session, holders.by_subject(session, subject), actor, park)
 
 
@@ -236,6 +238,7 @@ def replace_card(park: Park, id_number: str, *, actor: str, pass_id: str = "", o
     subject = holders.identify(park, shown, actor, pass_id=pass_id)
 
     def issue(session: Session, write: Write) -> tuple[Issued, dict[str, Any]]:
+        holders.lock(session, subject)
         found, number = holders.by_subject(session, subject), write.card()
         _lose(session, found, actor, park)
         park.vault.seal(session, subject, {"entry_code": entry_code(number, shown)}, [ENTRY], actor)

@@ -82,6 +82,7 @@ def withdraw(park: Park, subject: str, purpose: str, *, how: str, screen: str, o
 def _withdraw(park: Park, subject: str, purpose: str, how: str, screen: str) -> Outcome:
     def along(session: Session) -> None:
         declared.purpose(session, purpose)
+        holders.lock(session, subject)
         held = holders.by_subject(session, subject)
         if METHODS[held.holder.method].purpose == purpose:
             enrolment.agree(session, held, CARD_ID_CARD.name, by=f"holder, {screen}", at=park.now())
@@ -102,6 +103,7 @@ def _erase(park: Park, subject: str, ends_pass: bool, how: str, screen: str) -> 
     at = park.now()
 
     def along(session: Session) -> None:
+        holders.lock(session, subject)
         held = holders.by_subject(session, subject)
         if not ends_pass and not held.fault(day_of(at)):
             raise UseError(
