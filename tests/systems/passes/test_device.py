@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,15 +12,17 @@ import pytest
 from duecare.clock import SetClock
 from duecare.errors import BadInput, EvidenceBroken
 from duecare.evidence.checkpoint import SigningKey
+from duecare.evidence.outbox import EvidenceEntry
 from duecare.systems.passes import changes, enrolment, entries, gates, sales, wire
 from duecare.systems.passes.device import CentreRefuses, CentreUnreachable, Gate, Presentation
-from duecare.systems.passes.models import Visit
+from duecare.systems.passes.models import Conflict, Visit
 from duecare.systems.passes.park import Park
 from duecare.systems.passes.sales import Sold
 from duecare.systems.passes.server import serving
 from duecare.systems.passes.wire import Answer
 from duecare.vault import erasure
 
+from ...at_once import at_once
 from .people import HE, SHE, finger
 
 
@@ -320,3 +323,64 @@ def test_a_way_that_ended_is_no_hindrance(alone: Gate, park: Park, centre: str, 
     back.sync()
     gone = cut_off(back, clock)
     assert gone.enter(Presentation(sold.cards[0].card, HE.id_number)).open
+
+
+def test_a_record_handed_over_again_has_no_effect(park: Park, sold: Sold) -> None:
+    """Whatever the centre had answered under its key, and however often: one visit, one conflict, one entry."""
+    hers = Presentation(sold.cards[1].card, SHE.id_number).question(park.now())
+    wrong = Presentation(sold.cards[1].card, HE.id_number).question(park.now())
+    for key, question, answered, opens, visits in (
+        ("a" * 64, wrong, False, True, 1),
+        ("b" * 64, wrong, False, False, 0),
+        ("c" * 64, hers, True, True, 1),
+        ("d" * 64, hers, True, False, 1),
+        ("e" * 64, None, None, True, 1),
+        ("f" * 64, None, None, False, 0),
+    ):
+        if question is not None:
+            assert entries.enter(park, "east", question, key).open is answered
+        record = wire.Record(key, hers.card, "card_id_card", park.now(), opens, "gate.on_the_list", "")
+        first = entries.reconcile(park, "east", [record])
+        assert entries.reconcile(park, "east", [record, record]) == ([key, key], first[1] * 2)
+        assert first[1] == ([key] if answered is (not opens) else [])
+        with park.home.database.session() as session:
+            assert session.query(Visit).filter_by(key=key).count() == visits
+            assert session.query(Conflict).filter_by(key=key).count() == len(first[1])
+            said = [json.loads(each.body) for each in session.query(EvidenceEntry).filter_by(kind="entry:reconcile")]
+        assert [each["decision"] for each in said].count(key) == 1
+        if question is not None:
+            assert entries.enter(park, "east", question, key).open is answered
+        else:
+            with pytest.raises(entries.AnotherQuestion):
+                entries.enter(park, "east", hers, key)
+
+
+def test_a_record_that_is_forgotten_and_comes_again(park: Park, sold: Sold, clock: SetClock) -> None:
+    """The visit stays when answers are forgotten: the record makes no second one."""
+    hers = Presentation(sold.cards[1].card, SHE.id_number).question(park.now())
+    record = wire.Record("a" * 16, hers.card, "card_id_card", park.now(), True, "gate.on_the_list", "")
+    for _ in range(2):
+        assert entries.reconcile(park, "east", [record]) == (["a" * 16], [])
+        clock.advance(timedelta(days=31))
+        with park.home.database.session() as session:
+            entries.forget_answers(session, park.now())
+            assert session.query(Visit).count() == 1
+
+
+def test_a_question_and_its_record_at_once(park: Park, sold: Sold) -> None:
+    """A record that is handed over while its question is decided, or twice at once, makes one visit."""
+    hers = Presentation(sold.cards[1].card, SHE.id_number).question(park.now())
+    for number in range(5):
+        key = f"{number}" * 16
+        record = wire.Record(key, hers.card, "card_id_card", park.now(), True, "gate.on_the_list", "")
+
+        def enter(key: str = key) -> None:
+            with suppress(entries.AnotherQuestion):
+                assert entries.enter(park, "east", hers, key).open
+
+        def hand_over(record: wire.Record = record) -> None:
+            assert entries.reconcile(park, "east", [record])[1] == []
+
+        at_once(enter, hand_over, hand_over)
+        with park.home.database.session() as session:
+            assert session.query(Visit).filter_by(key=key).count() == 1

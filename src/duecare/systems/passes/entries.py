@@ -27,6 +27,7 @@ from duecare.errors import BadInput, Erased, NeverHeld, NotGranted
 from duecare.evidence.outbox import record
 from duecare.rules.decision import Decision
 from duecare.rules.engine import Request
+from duecare.store.database import alone
 from duecare.systems.passes import holders, matching, offers
 from duecare.systems.passes.holders import Held
 from duecare.systems.passes.matching import Template
@@ -38,6 +39,12 @@ from duecare.systems.passes.wire import WORDS, Answer, Question, Record, Word, w
 
 ANSWERS_KEPT = timedelta(days=30)
 """How long an answer is remembered, so that the same question is answered the same."""
+
+_HANDED_OVER = "handed_over"
+"""The member of a remembered answer that says that the gate's own record of the question was taken."""
+
+_NO_QUESTION = ""
+"""In the place of a question's fingerprint: the centre was never asked, it was handed the record."""
 
 
 class AnotherQuestion(BadInput):
@@ -219,6 +226,7 @@ def _record(
     answer: Answer,
 ) -> None:
     at = park.now()
+    _lock(session, gate, key)
     session.add(
         GateAnswer(gate=gate, key=key, question=fingerprint, opened=answer.open, answer=answer.as_json(), at=at)
     )
@@ -237,18 +245,26 @@ def _record(
 
 def _reconcile(session: Session, park: Park, gate: str, said: Record) -> bool:
     """Take one record; whether a person has to look at it."""
+    _lock(session, gate, said.key)
     known = session.get(GateAnswer, (gate, said.key))
     found = holders.by_card(session, said.card)
     held = found[1] if found else None
     kinds = _conflicts(session, said, known, found)
-    if known is not None and known.question == f"record:{said.key}":
+    if known is not None and _HANDED_OVER in known.answer:
         return bool(session.scalar(select(exists().where(Conflict.gate == gate, Conflict.key == said.key))))
     at = park.now()
+    entered = (known is not None and known.opened) or session.scalar(
+        select(exists().where(Visit.gate == gate, Visit.key == said.key))  # stays when the answer is forgotten
+    )
     if known is None:
-        answer = {"decision": said.key, "open": said.open, "method": said.method, "reasons": [], "ways": []}
-        question = f"record:{said.key}"
-        session.add(GateAnswer(gate=gate, key=said.key, question=question, opened=said.open, answer=answer, at=at))
-    if said.open and held is not None and (known is None or not known.opened):
+        session.add(
+            GateAnswer(
+                gate=gate, key=said.key, question=_NO_QUESTION, opened=said.open, answer={_HANDED_OVER: True}, at=at
+            )
+        )
+    else:
+        known.answer = {**known.answer, _HANDED_OVER: True}
+    if said.open and held is not None and not entered:
         _visit(session, held, gate, said.method, said.at, said.key, offline=True)
     for kind in kinds:
         subject = held.holder.subject if held else None
@@ -310,7 +326,13 @@ def _answered(session: Session, gate: str, key: str, fingerprint: str) -> Answer
         return None
     if row.question != fingerprint:
         raise AnotherQuestion(f"The key {key} was used for another question.", hint="Draw a new key for each question.")
-    return Answer.parse(json.dumps(row.answer).encode())
+    said = {name: value for name, value in row.answer.items() if name != _HANDED_OVER}
+    return Answer.parse(json.dumps(said).encode())
+
+
+def _lock(session: Session, gate: str, key: str) -> None:
+    """Of a question and the record of it, or the same of either twice, one comes after the other."""
+    alone(session, f"question:{gate}:{key}")
 
 
 def _fingerprint(question: Question) -> str:

@@ -171,7 +171,8 @@ class Gate(Base):
 class GateAnswer(Base):
     """What a gate was answered, under the key of its question: the same question is answered the same.
 
-    ``question``: SHA-256 (hex) of the question without its template, so that another under the same key is noticed.
+    ``question``: SHA-256 (hex) of the question without its template, so that another under the same key is noticed;
+    empty where the gate decided alone. ``answer`` notes when the gate's record was taken.
     """
 
     __tablename__ = "gate_answers"
