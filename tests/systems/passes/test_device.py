@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -384,3 +384,59 @@ def test_a_question_and_its_record_at_once(park: Park, sold: Sold) -> None:
         at_once(enter, hand_over, hand_over)
         with park.home.database.session() as session:
             assert session.query(Visit).filter_by(key=key).count() == 1
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_a_record_of_an_impossible_time_is_refused(gate: Gate, park: Park, sold: Sold, opens: bool) -> None:
+    """The end of time, the future, and what was before the gate was known are refused with a signed 422; nothing of
+    the request is taken."""
+    hers = Presentation(sold.cards[1].card, SHE.id_number).question(park.now())
+
+    def decided(key: str, at: datetime) -> wire.Record:
+        return wire.Record(key * 16, hers.card, "card_id_card", at, opens, "gate.on_the_list", "")
+
+    known, slack = park.now(), timedelta(seconds=120)
+    for at in (
+        datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC),
+        datetime(2099, 1, 1, tzinfo=UTC),
+        known + slack + timedelta(seconds=1),
+        known - slack - timedelta(seconds=1),
+        datetime(1, 1, 1, tzinfo=UTC),
+    ):
+        body = wire.records_body([decided("a", known), decided("b", at)])
+        body = body.replace(b'"1-01-01T', b'"0001-01-01T')
+        with pytest.raises(CentreRefuses, match=f"The record {'b' * 16} is of ") as refused:
+            gate._post(wire.RECORDS, body, "k" * 16)
+        assert refused.value.status == 422
+    with park.home.database.session() as session:
+        assert session.query(Visit).count() == 0
+    body = wire.records_body([decided("c", known + slack), decided("d", known - slack)])
+    assert json.loads(gate._post(wire.RECORDS, body, "k" * 16))["taken"] == ["c" * 16, "d" * 16]
+
+
+def test_one_record_that_is_refused_keeps_no_other_back(
+    alone: Gate, park: Park, centre: str, clock: SetClock, sold: Sold
+) -> None:
+    """A gate whose clock ran ahead once puts aside what the centre will not take, and hands over the rest."""
+    shown = Presentation(sold.cards[1].card, SHE.id_number)
+    for ahead in (0, 0, 3600, 0, 7200, 0):
+        alone.clock = SetClock(clock.now() + timedelta(seconds=ahead))
+        alone.enter(shown)
+        clock.advance(timedelta(seconds=1))
+    wrong = [alone.journal()[2], alone.journal()[4]]
+    back = cut_off(alone, clock, centre)
+    synced = back.sync()
+    assert (synced.taken, synced.refused, back.journal()) == (4, 2, [])
+    assert back.refused() == wrong
+    assert back.sync().refused == 0
+
+
+def test_a_gate_that_is_made_known_again(alone: Gate, park: Park, centre: str, clock: SetClock, sold: Sold) -> None:
+    """With the same key it is the same gate, and what it decided before it ended is taken."""
+    alone.enter(Presentation(sold.cards[1].card, SHE.id_number))
+    clock.advance(timedelta(hours=1))
+    with park.home.database.session() as session:
+        gates.end_gate(session, "east", park.now())
+    with park.home.database.session() as session:
+        gates.add_gate(session, alone.key, park.now())
+    assert cut_off(alone, clock, centre).sync().taken == 1

@@ -107,9 +107,9 @@ def test_an_independent_gate(independent: IndependentGate, park: Park, sold: Sol
         False,
         ["gate.no_list"],
     )
-    clock.set(later)
+    clock.set(now + timedelta(hours=24))
     independent.centre = centre
-    (conflict,) = independent.hand_over(later)
+    (conflict,) = independent.hand_over(clock.now())
     assert independent.journal == []
     with park.home.database.session() as session:
         assert [(row.key, row.kind) for row in entries.conflicts(session)] == [(conflict, "card_lost")]

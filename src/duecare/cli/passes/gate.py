@@ -123,6 +123,8 @@ def sync(directory: DirOption, as_json: JsonOption = False) -> None:
             f"Handed over {done.taken}, {done.conflicts} for a person to look at; "
             f"{count(done.cards, 'card')} on the list."
         )
+        if done.refused:
+            say(f"{count(done.refused, 'decision')} not taken by the centre, and put aside: {_aside(directory)}.")
 
 
 @gate.command()
@@ -134,13 +136,14 @@ def show(directory: DirOption, as_json: JsonOption = False) -> None:
     from duecare.systems.passes.device import Gate
 
     with Gate(directory) as opened:
-        head, waiting = opened.list(), opened.journal()
+        head, waiting, refused = opened.list(), opened.journal(), opened.refused()
         said = {
             "name": opened.name,
             "key": str(opened.key),
             "centre": opened.centre,
             "list": {"issued": head.issued, "expires": head.expires, "cards": head.cards} if head else None,
             "waiting": [each.as_json() for each in waiting],
+            "refused": [each.as_json() for each in refused],
         }
     if as_json:
         print_json(said)
@@ -151,6 +154,8 @@ def show(directory: DirOption, as_json: JsonOption = False) -> None:
     else:
         say("There is no list yet.")
     say(f"{len(waiting)} {'decision waits' if len(waiting) == 1 else 'decisions wait'} to be handed over.")
+    if refused:
+        say(f"{count(len(refused), 'decision')} not taken by the centre, and put aside: {_aside(directory)}.")
 
 
 @gate.command()
@@ -179,6 +184,10 @@ def sensor(
         print_json({"file": str(out), "kind": kind, "bytes": len(data)})
     else:
         say(f"{plain(out)}: {len(data)} bytes")
+
+
+def _aside(directory: Path) -> str:
+    return plain(str(directory / "refused.jsonl"))
 
 
 def _try_to_sync(opened: Gate) -> None:

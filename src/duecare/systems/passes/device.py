@@ -14,7 +14,7 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -37,6 +37,9 @@ from duecare.systems.passes.wire import WORDS, Answer, Question, Record
 
 PATIENCE = httpx.Timeout(5.0, connect=2.0)
 """How long a person waits in front of the gate before it decides alone, in seconds."""
+
+UNPROCESSABLE = 422
+"""The status of records that the centre takes at no time."""
 
 REFRESH = timedelta(minutes=5)
 """Age at which a gate that is in touch with the centre fetches the list anew."""
@@ -76,12 +79,14 @@ class Presentation:
 
 @dataclass(frozen=True)
 class Synced:
-    """What a talk with the centre brought: records it took, those it flagged, when the list was issued."""
+    """What a talk with the centre brought: records it took, those it flagged, when the list was issued. ``refused``:
+    records that it will not take, which were put aside."""
 
     taken: int
     conflicts: int
     issued: datetime
     cards: int
+    refused: int = 0
 
 
 class Gate:
@@ -140,18 +145,17 @@ class Gate:
     def sync(self) -> Synced:
         """Hand over what was decided alone, and fetch the list. Raises ``CentreUnreachable``, ``CentreRefuses``."""
         with self._locked():
-            taken, conflicts = self._hand_over()
+            taken, conflicts, refused = self._hand_over()
             head = self._fetch()
-        return Synced(taken, conflicts, head.issued, head.cards)
+        return Synced(taken, conflicts, head.issued, head.cards, refused)
 
     def journal(self) -> list[Record]:
         """What was decided alone and not handed over yet, oldest first."""
-        try:
-            data = (self.folder / "journal.jsonl").read_bytes()
-        except FileNotFoundError:
-            return []
-        # A line without its end was being written when the power went: the gate had not opened for it.
-        return [Record.read(json.loads(line)) for line in data.split(b"\n")[:-1]]
+        return _records(self.folder / "journal.jsonl")
+
+    def refused(self) -> list[Record]:
+        """What was decided alone and the centre will not take, oldest first: a person has to look at it."""
+        return _records(self.folder / "refused.jsonl")
 
     def list(self) -> lists.Head | None:
         """The head of the list that is held, if one is."""
@@ -175,12 +179,12 @@ class Gate:
         reason, opens, listed = self._by_list(question)
         record = Record(key, question.card, question.method.name, question.at, opens, reason, listed)
         with self._locked():
-            self._note(record)
+            self._note("journal.jsonl", record)
         ways = () if opens or reason == "gate.no_list" else (CARD_ID_CARD.name,)
         return Answer(f"{self.name}-{key}", opens, question.method.name, (WORDS[reason],), ways)
 
-    def _note(self, record: Record) -> None:
-        with (self.folder / "journal.jsonl").open("a+b") as file:
+    def _note(self, name: str, record: Record) -> None:
+        with (self.folder / name).open("a+b") as file:
             file.seek(0)
             file.truncate(file.read().rfind(b"\n") + 1)
             file.write(json.dumps(record.as_json()).encode() + b"\n")
@@ -215,18 +219,33 @@ class Gate:
             except (CentreUnreachable, CentreRefuses, EvidenceBroken):
                 return
 
-    def _hand_over(self) -> tuple[int, int]:
-        taken = conflicts = 0
-        while waiting := self.journal()[: wire.MOST_RECORDS]:
-            answer = json.loads(self._post(wire.RECORDS, wire.records_body(waiting), secrets.token_hex(16)))
+    def _hand_over(self) -> tuple[int, int, int]:
+        taken = conflicts = refused = 0
+        most = wire.MOST_RECORDS
+        while waiting := self.journal()[:most]:
+            try:
+                answer = json.loads(self._post(wire.RECORDS, wire.records_body(waiting), secrets.token_hex(16)))
+            except CentreRefuses as error:
+                if error.status != UNPROCESSABLE:
+                    raise
+                if len(waiting) > 1:  # one of them keeps the others back: find it
+                    most = len(waiting) // 2
+                    continue
+                self._note("refused.jsonl", waiting[0])
+                self._forget({waiting[0].key})
+                refused, most = refused + 1, wire.MOST_RECORDS
+                continue
             done = set(answer["taken"])
             if not done & {record.key for record in waiting}:
                 raise CentreUnreachable("The centre took none of the records that it was handed.")
-            left = [record for record in self.journal() if record.key not in done]
-            text = "".join(json.dumps(record.as_json()) + "\n" for record in left)
-            durable.replace(self.folder / "journal.jsonl", text.encode())
+            self._forget(done)
             taken, conflicts = taken + len(done), conflicts + len(answer["conflicts"])
-        return taken, conflicts
+        return taken, conflicts, refused
+
+    def _forget(self, keys: Collection[str]) -> None:
+        left = [record for record in self.journal() if record.key not in keys]
+        text = "".join(json.dumps(record.as_json()) + "\n" for record in left)
+        durable.replace(self.folder / "journal.jsonl", text.encode())
 
     def _fetch(self) -> lists.Head:
         data = self._ask("GET", wire.LIST, b"", secrets.token_hex(16))
@@ -285,6 +304,15 @@ def _check_address(centre: str) -> None:
         reached = False
     if not reached:
         raise BadInput(f"{centre!r} is not the address of a centre.", hint="Write http://… or https://….")
+
+
+def _records(path: Path) -> list[Record]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    # A line without its end was being written when the power went: the gate had not opened for it.
+    return [Record.read(json.loads(line)) for line in data.split(b"\n")[:-1]]
 
 
 def _judge(question: Question, line: lists.Line | None) -> tuple[str, bool]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -32,7 +33,7 @@ from duecare.systems.passes.lists import Line
 from duecare.systems.passes.models import Card, Gate, Holder, Period
 from duecare.systems.passes.park import Park
 from duecare.systems.passes.purposes import ENTRY
-from duecare.systems.passes.wire import Question
+from duecare.systems.passes.wire import Question, Record
 
 MAX_REQUEST = 1 << 18
 """Bytes of a request; a longer one is refused unread."""
@@ -53,7 +54,8 @@ def add_gate(session: Session, key: VerifierKey, at: datetime) -> None:
         raise BadInput(f"There is a gate {key.name} with another key.", hint="End it first, or take another name.")
     if row is not None and row.ended_at is None:
         return
-    session.merge(Gate(name=key.name, key=str(key), added_at=utc(at), ended_at=None))
+    since = row.added_at if row is not None and row.key == str(key) else utc(at)  # the same gate, come back
+    session.merge(Gate(name=key.name, key=str(key), added_at=since, ended_at=None))
     record(session, "gate:add", f"gate:{key.name}", {"key": str(key)}, at)
 
 
@@ -142,9 +144,10 @@ def _lines(park: Park, rows: list[_Row]) -> list[Line]:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A request whose signature holds."""
+    """A request whose signature holds. ``since``: when the gate was made known."""
 
     gate: str
+    since: datetime
     key: str
     body: bytes
 
@@ -185,7 +188,9 @@ def router(park: Park) -> APIRouter:
     @made.post(wire.RECORDS, include_in_schema=False)
     async def reconcile(request: Request) -> Response:
         def act(asked: _Asked) -> bytes:
-            taken, conflicts = entries.reconcile(park, asked.gate, wire.parse_records(asked.body))
+            records = wire.parse_records(asked.body)
+            _possible(records, asked.since, park.now())
+            taken, conflicts = entries.reconcile(park, asked.gate, records)
             return json.dumps({"taken": taken, "conflicts": conflicts}).encode()
 
         return await answered(request, act)
@@ -255,7 +260,7 @@ def _checked(park: Park, request: Request, body: bytes | None) -> _Asked:
         signatures.verify_request(verifier, request.method, request.url.path, body, request.headers, now)
     except EvidenceBroken as error:
         raise _Refused(401, "Not known", str(error)) from None
-    return _Asked(row.name, request.headers["idempotency-key"], body)
+    return _Asked(row.name, row.added_at, request.headers["idempotency-key"], body)
 
 
 def _fresh(question: Question, now: datetime) -> None:
@@ -264,6 +269,18 @@ def _fresh(question: Question, now: datetime) -> None:
         raise BadInput(
             f"at is more than {signatures.TOLERANCE} seconds from now.", hint=f"Hand it over to {wire.RECORDS}."
         )
+
+
+def _possible(records: Sequence[Record], since: datetime, now: datetime) -> None:
+    """A gate decides alone after it was made known, and before it says so. Raises ``BadInput`` naming a record."""
+    slack = timedelta(seconds=signatures.TOLERANCE)
+    for each in records:
+        if not since - slack <= each.at <= now + slack:
+            raise BadInput(
+                f"The record {each.key} is of {each.at:%Y-%m-%d %H:%M:%S}, when this gate cannot have decided it: it "
+                f"was made known at {since:%Y-%m-%d %H:%M:%S}, and now is {now:%Y-%m-%d %H:%M:%S} (UTC).",
+                hint="Nothing was taken. Put this record aside for a person, and hand over the others.",
+            )
 
 
 def _problem(status: int, title: str, detail: str) -> bytes:
