@@ -81,6 +81,23 @@ def test_a_hold_is_listed_shown_and_decided(folder: str) -> None:
     assert said(folder, "screen", "list") == []
 
 
+def test_a_part_of_a_batch_is_released_from_the_hold_that_has_it(tmp_path: Path) -> None:
+    """A company of one of the two holds of a batch is released by the batch's name, and the answer tells of that hold
+    alone."""
+    with open_home(tmp_path, "") as home:
+        for day in range(3):
+            plant(home, [change("Q", "basic", after={"address": str(day)})] if day else [], day=day)
+        lapses = [
+            change(f"D{number:06}", "liquidation", key="x", kind="lapse", before={"name": "某"})
+            for number in range(300)
+        ]
+        batch, folder = plant(home, [*wave(300), *lapses], day=5), str(home.path)
+    assert len(said(folder, "screen")["screened"][-1]["holds"]) == 2
+    part = ("--entity", "D000007", "--by", "zhang", "--reason", "known")
+    (decided,) = said(folder, "screen", "release", batch, *part)
+    assert decided["left"] == 299
+
+
 def test_bad_use_is_answered_with_what_would_be_right(folder: str) -> None:
     """Without a name or a reason, of an unknown hold or batch, with a wrong site: an error that names the remedy."""
     run(folder, "screen")

@@ -238,6 +238,22 @@ def test_part_of_a_hold_is_released_and_the_rest_rejected(home: Home, engine: En
         holds.release(home, engine, hold, by="Z", reason="again")
 
 
+def test_a_part_of_several_holds_is_taken_from_those_that_have_it(home: Home, engine: Engine) -> None:
+    """Of two holds of a batch, a company that stands in one is released there; one that stands in neither, nowhere."""
+    lapses = [
+        change(f"D{number:06}", "liquidation", key="x", kind="lapse", before={"name": "某"}) for number in range(300)
+    ]
+    batch = plant(home, [*wave(300), *lapses], day=5)
+    numbers = pending(home, engine)[-1].holds
+    assert set(holds.of_batch(home, batch)) == set(numbers)
+    assert len(numbers) == 2
+    (done,) = holds.decide(home, engine, numbers, "released", by="Z", reason="r", part=Selection(entities=("D000007",)))
+    assert (sum(done.changes.values()), done.left) == (1, 299)
+    with pytest.raises(BadInput, match=r"Nothing that is held in hold 1, 2"):
+        holds.decide(home, engine, numbers, "rejected", by="Z", reason="r", part=Selection(entities=("nowhere",)))
+    assert sorted(each["left"] for each in holds.waiting(home)) == [299, 300]
+
+
 def test_a_rejected_hold_teaches_nothing(home: Home, engine: Engine) -> None:
     """What was rejected, or is not decided, is no history: the same wave the next day is held again, as unusual."""
     plant(home, wave(300), day=5)

@@ -218,8 +218,8 @@ def _decide(verb: str, target: str, by: str, reason: str, part: Any, home: Any, 
             if not numbers:
                 raise BadInput(f"Nothing of batch {batch.id} is held.", hint="`duecare screen list` shows what is.")
         engine = Engine.load(opened.settings.policies)
-        act = holds.release if verb == "release" else holds.reject
-        done = [act(opened, engine, number, by=by, reason=reason, part=part) for number in numbers]
+        word = "released" if verb == "release" else "rejected"
+        done = holds.decide(opened, engine, numbers, word, by=by, reason=reason, part=part)
     if as_json:
         print_json([each.as_json() for each in done])
         return

@@ -125,12 +125,42 @@ def release(
     The rules are asked again; what they never allow (a first observation) stays untold. Raises ``UnknownName``,
     ``BadInput`` without a name or reason or where ``part`` holds nothing, ``UseError`` where all is decided.
     """
-    return _decide(home, engine, hold_id, "released", by, reason, part)
+    return decide(home, engine, [hold_id], "released", by=by, reason=reason, part=part)[0]
 
 
 def reject(home: Home, engine: Engine, hold_id: int, *, by: str, reason: str, part: Selection = Selection()) -> Decided:
     """Put ``part`` of a hold aside for good: nobody is told of it. Raises as ``release`` does."""
-    return _decide(home, engine, hold_id, "rejected", by, reason, part)
+    return decide(home, engine, [hold_id], "rejected", by=by, reason=reason, part=part)[0]
+
+
+def decide(
+    home: Home,
+    engine: Engine,
+    hold_ids: Sequence[int],
+    verb: str,
+    *,
+    by: str,
+    reason: str,
+    part: Selection = Selection(),
+) -> list[Decided]:
+    """Decide ``part`` of several holds at once, ``verb`` being ``released`` or ``rejected``: of those that have such a
+    part, all or none. Raises as ``release`` does; ``BadInput`` only where none has.
+    """
+    for name, given in (("by", by), ("reason", reason)):
+        if not given.strip():
+            raise BadInput(f"{name} is empty.", hint="Say who decides and why; both are kept.")
+    judge = Judge(engine)
+    with home.writing("radar"), home.database.session() as session:
+        holds = [_find(session, hold_id) for hold_id in hold_ids]
+        found = [_decide(home, session, judge, hold, verb, by, reason, part) for hold in holds]
+        done = [each for each in found if each is not None]
+        if not done:
+            numbers = ", ".join(str(hold.id) for hold in holds)
+            raise BadInput(
+                f"Nothing that is held in hold {numbers} is of the part that was given.",
+                hint=f"`duecare screen show {holds[0].id}` shows samples.",
+            )
+        return done
 
 
 def of_batch(home: Home, batch: str) -> list[int]:
@@ -149,48 +179,41 @@ def disputed() -> ColumnElement[bool]:
     )
 
 
-def _decide(home: Home, engine: Engine, hold_id: int, verb: str, by: str, reason: str, part: Selection) -> Decided:
-    for name, given in (("by", by), ("reason", reason)):
-        if not given.strip():
-            raise BadInput(f"{name} is empty.", hint="Say who decides and why; both are kept.")
-    judge, changes = Judge(engine), Counter[str]()
-    with home.writing("radar"), home.database.session() as session:
-        hold = _find(session, hold_id)
-        rows = session.execute(select(func.count()).where(Screening.hold_id == hold.id)).scalar_one()
-        if hold.state != "held" and not _left(session, hold):
-            raise UseError(
-                f"Hold {hold.id} was {hold.state} by {hold.decided_by}: {hold.reason}",
-                hint="`duecare screen list` shows what still waits.",
-            )
-        for chosen in _chunks(part):
-            for situation, where in _situations(session, hold, chosen):
-                changes.update(_apply(home, session, judge, situation, where, verb, by, reason))
-        if not changes and (rows or not part.everything):
-            raise BadInput(
-                f"Nothing that is held in hold {hold.id} is of the part that was given.",
-                hint=f"`duecare screen show {hold.id}` shows samples.",
-            )
-        if changes["passed"]:
-            await_alerts(session, hold.batch_id)
-        left = _left(session, hold)
-        verbs = set(
-            session.execute(select(Screening.baseline).where(Screening.hold_id == hold.id).distinct()).scalars()
+def _decide(
+    home: Home, session: Session, judge: Judge, hold: Hold, verb: str, by: str, reason: str, part: Selection
+) -> Decided | None:
+    """Decide ``part`` of one hold; none where the hold has no such part."""
+    rows = session.execute(select(func.count()).where(Screening.hold_id == hold.id)).scalar_one()
+    if hold.state != "held" and not _left(session, hold):
+        raise UseError(
+            f"Hold {hold.id} was {hold.state} by {hold.decided_by}: {hold.reason}",
+            hint="`duecare screen list` shows what still waits.",
         )
-        hold.state = verb if verbs <= {verb} else "partly"
-        hold.decided_at, hold.decided_by, hold.reason = home.clock.now(), by, reason
-        body = {
-            "hold": hold.id,
-            "batch": hold.batch_id,
-            "section": hold.section,
-            "kind": hold.kind,
-            "by": by,
-            "reason": reason,
-            "changes": dict(changes),
-            "left": left,
-        }
-        kind = "batch:release" if verb == "released" else "batch:reject"
-        record(session, kind, f"hold:{hold.id}", body, home.clock.now())
-        return Decided(hold.id, hold.state, dict(changes), left)
+    changes = Counter[str]()
+    for chosen in _chunks(part):
+        for situation, where in _situations(session, hold, chosen):
+            changes.update(_apply(home, session, judge, situation, where, verb, by, reason))
+    if not changes and (rows or not part.everything):
+        return None
+    if changes["passed"]:
+        await_alerts(session, hold.batch_id)
+    left = _left(session, hold)
+    verbs = set(session.execute(select(Screening.baseline).where(Screening.hold_id == hold.id).distinct()).scalars())
+    hold.state = verb if verbs <= {verb} else "partly"
+    hold.decided_at, hold.decided_by, hold.reason = home.clock.now(), by, reason
+    body = {
+        "hold": hold.id,
+        "batch": hold.batch_id,
+        "section": hold.section,
+        "kind": hold.kind,
+        "by": by,
+        "reason": reason,
+        "changes": dict(changes),
+        "left": left,
+    }
+    kind = "batch:release" if verb == "released" else "batch:reject"
+    record(session, kind, f"hold:{hold.id}", body, home.clock.now())
+    return Decided(hold.id, hold.state, dict(changes), left)
 
 
 def _chunks(part: Selection) -> Iterator[list[ColumnElement[bool]]]:
