@@ -85,6 +85,10 @@ def test_a_company_for_a_person(lists: tuple[Path, Path], tmp_path: Path) -> Non
     assert "来源不再展示" not in renamed
     assert "来源不再展示 (自 2025-03-01): 企业名称 Beta Inc" in gone
     assert not {"离任", "注销", "退出"} & set(gone.split())
+    then = run("company", "0000000001", "--as-of", "2025-02-27", home=home).stdout
+    assert then.startswith("Alpha Inc")
+    assert "其后 (2025-02-28) 已变更" in then
+    assert "已读取, 无记录" not in then
 
 
 def test_a_hit_has_most_of_what_was_asked_for(tmp_path: Path) -> None:

@@ -301,6 +301,41 @@ def test_past_moments_on_both_axes(home: Home, tmp_path: Path) -> None:
     assert before_all["basic"]["facts"] == []
 
 
+def test_a_past_day_shows_what_stood_then(home: Home, tmp_path: Path) -> None:
+    """What was replaced or dropped since then stands under the facts of the day; what had ended by then, under former;
+    the heading and the disagreements are of the day too."""
+    lists = ([("A", "one"), ("B", "beta")], [("A", "two")], [("A", "one")])
+    for number, rows in enumerate(lists):
+        said = [("basic", entity, "", name) for entity, name in [*rows, *((f"E{n}", "x") for n in range(99))]]
+        ingest_file(home, ListAdapter(), write_list(tmp_path, str(number), said), day(10 * number))
+
+    def basic(entity: str, at: int) -> tuple[str | None, list[Any], list[Any]]:
+        found = company(home, entity, as_of=day(at).date())
+        section = found["sources"][0]["sections"]["basic"]
+        facts, former = (
+            [(fact["value"]["name"], fact["replaced"]) for fact in section[part]] for part in ("facts", "former")
+        )
+        assert section["state"] == ("read" if facts else "empty")
+        return found["name"], facts, former
+
+    assert basic("A", 5) == ("one", [("one", True)], [])
+    assert basic("A", 15) == ("two", [("two", True)], [("one", True)])
+    assert basic("A", 25) == ("one", [("one", False)], [("one", True), ("two", True)])
+    assert basic("A", -5) == (None, [], [])
+    assert basic("B", 5) == ("beta", [("beta", False)], [])
+    assert basic("B", 15) == ("beta", [], [("beta", False)])
+
+
+def test_one_version_stands_until_the_next_begins_by_the_registers_date(home: Home, tmp_path: Path) -> None:
+    """A version read before the day on which it begins does not stand until then: the one before does."""
+    for number, (post, dated) in enumerate([("member", ""), ("head", str(day(20).date()))]):
+        listed = [("people", "A", "p", post, dated)] if dated else [("people", "A", "p", post)]
+        ingest_file(home, ListAdapter(), write_list(tmp_path, post, listed), day(10 * number))
+    for at, post in ((15, "member"), (25, "head")):
+        section = company(home, "A", as_of=day(at).date())["sources"][0]["sections"]["people"]
+        assert [fact["value"]["post"] for fact in section["facts"]] == [post]
+
+
 _rows = st.lists(
     st.tuples(
         st.sampled_from(["basic", "people"]),

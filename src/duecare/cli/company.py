@@ -213,6 +213,7 @@ def _say_section(name: str, called: str, section: dict[str, Any], language: str)
             f"{'首次发现' if zh else 'first seen'} {moment(fact['first_observed'])}",
             f"{'最近确认' if zh else 'last seen'} {moment(fact['last_observed'])}",
             f"{'官网快照' if zh else 'snapshot'} {fact['snapshot'][:12]}",
+            *([_ended(fact, language)] if fact["gone_since"] else []),
         )
         say(f"    [dim]{' · '.join(parts)}[/]")
     versions = [*section["former"], *section["facts"]]
@@ -220,17 +221,26 @@ def _say_section(name: str, called: str, section: dict[str, Any], language: str)
         say(f"    [dim]{plain(_former(name, fact, versions, language))}[/]")
 
 
+def _ended(fact: dict[str, Any], language: str) -> str:
+    """Of what stood on a past day: what became of it later."""
+    zh, since = language == "zh", moment(fact["gone_since"])
+    if fact["replaced"]:
+        return f"其后 ({since}) 已变更" if zh else f"replaced since {since}"
+    return f"其后 ({since}) 不再展示" if zh else f"no longer shown since {since}"
+
+
 def _former(name: str, fact: dict[str, Any], versions: list[dict[str, Any]], language: str) -> str:
     """A version that another took the place of, by what it said differently; or one that the source shows no longer."""
     zh, until = language == "zh", moment(fact["gone_since"])
     at, key = fact["gone_since"], fact["key"]
     follower = next((each for each in versions if each["key"] == key and each["first_observed"] == at), None)
-    if follower is None:
-        said = _value(name, fact["value"], language)
+    said = _value(name, fact["value"], language)
+    if not fact["replaced"]:
         return f"来源不再展示 (自 {until}): {said}" if zh else f"no longer shown by the source since {until}: {said}"
-    differs = {field: value for field, value in fact["value"].items() if follower["value"].get(field) != value}
-    added = [field for field in follower["value"] if field not in fact["value"]]
-    said = _value(name, differs | dict.fromkeys(added, "（空）" if zh else "(empty)"), language)
+    if follower is not None:
+        differs = {field: value for field, value in fact["value"].items() if follower["value"].get(field) != value}
+        added = [field for field in follower["value"] if field not in fact["value"]]
+        said = _value(name, differs | dict.fromkeys(added, "（空）" if zh else "(empty)"), language)
     return f"此前 (至 {until}): {said}" if zh else f"before (until {until}): {said}"
 
 

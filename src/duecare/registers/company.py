@@ -29,7 +29,8 @@ class Fact:
 
     ``effective_on`` is the register's own date or none. ``first_observed`` is the first snapshot that shows it,
     ``not_before`` the last read without it (none: never read before), ``last_observed`` the last read that shows it.
-    ``gone_since`` is the first read that no longer shows it. ``recorded_at`` is when we wrote it down.
+    ``gone_since`` is the first read that no longer shows it, ``replaced`` whether that read shows another in its place.
+    ``recorded_at`` is when we wrote it down.
     """
 
     source: str
@@ -42,6 +43,7 @@ class Fact:
     not_before: datetime | None
     last_observed: datetime | None
     gone_since: datetime | None
+    replaced: bool
     snapshot: str
     batch: str
     recorded_at: datetime | None
@@ -80,11 +82,10 @@ def company(home: Home, entity: str, *, as_of: date | None = None, known_at: dat
         raise UnknownName("company", entity, [], hint=hint)
     adapters = all_adapters(home)
     sources = []
-    for name, (facts, reads) in found.items():
-        if as_of is not None:
-            facts = _as_of(facts, as_of)
+    shown = {name: _divide(facts, as_of) for name, (facts, _) in found.items()}
+    for name, (_, reads) in found.items():
         adapter = adapters.get(name)
-        sections = _sections(facts, reads, [section.name for section in adapter.sections] if adapter else [])
+        sections = _sections(shown[name], reads, [section.name for section in adapter.sections] if adapter else [])
         last = max((read["last_read"] for read in reads.values() if read["last_read"]), default=None)
         stale = bool(adapter and last and then - last > adapter.source.fresh_for)
         sources.append(
@@ -99,11 +100,11 @@ def company(home: Home, entity: str, *, as_of: date | None = None, known_at: dat
         )
     return {
         "entity": entity,
-        "name": _name(facts for facts, _ in found.values()),
+        "name": _name(shown.values()),
         "as_of": _text(as_of),
         "known_at": _text(known_at),
         "sources": sources,
-        "disagreements": _disagreements(facts for facts, _ in found.values()),
+        "disagreements": _disagreements(shown.values()),
     }
 
 
@@ -141,11 +142,13 @@ def _facts(
         home.lake.connection.cursor()
         .execute(
             f"""WITH versions AS (
-            SELECT *, lead(first_observed) OVER (PARTITION BY section, key ORDER BY first_observed) AS ended
-            FROM {tables.scan("facts")} WHERE entity = ? AND first_observed <= ?),
+            SELECT *, lead(first_observed) OVER one AS ended, lead(value) OVER one IS NOT NULL AS replaced
+            FROM {tables.scan("facts")} WHERE entity = ? AND first_observed <= ?
+            WINDOW one AS (PARTITION BY section, key ORDER BY first_observed)),
         reads AS (SELECT section, observed_at FROM {tables.scan("reads")}
                   WHERE entity IN (?, '{WHOLE}') AND observed_at <= ? AND state IN ('read', 'empty'))
-        SELECT v.section, v.key, v.value, v.effective_on, v.first_observed, v.not_before, v.ended, v.snapshot, v.batch,
+        SELECT v.section, v.key, v.value, v.effective_on, v.first_observed, v.not_before, v.ended, v.replaced,
+               v.snapshot, v.batch,
                (SELECT max(r.observed_at) FROM reads r WHERE r.section = v.section
                 AND r.observed_at >= v.first_observed AND (v.ended IS NULL OR r.observed_at < v.ended))
         FROM versions v WHERE v.value IS NOT NULL ORDER BY v.section, v.key, v.first_observed""",
@@ -154,16 +157,17 @@ def _facts(
         .fetchall()
     )
     recorded: dict[str, datetime] = {}
-    batches = {row[8] for row in rows}
+    batches = {row[9] for row in rows}
     if batches:
         found = session.execute(select(Batch.id, Batch.recorded_at).where(Batch.id.in_(batches)))
         recorded = {row.id: row.recorded_at for row in found}
     return [
         Fact(
-            tables.source, entity, section, key, json.loads(value), effective_on, first, before, last, ended, snapshot,
-            batch, recorded.get(batch), bool({(tables.source, section, key), (tables.source, section, "")} & disputes),
+            tables.source, entity, section, key, json.loads(value), effective_on, first, before, last, ended,
+            replaced, snapshot, batch, recorded.get(batch),
+            bool({(tables.source, section, key), (tables.source, section, "")} & disputes),
         )
-        for section, key, value, effective_on, first, before, ended, snapshot, batch, last in rows
+        for section, key, value, effective_on, first, before, ended, replaced, snapshot, batch, last in rows
     ]  # fmt: skip
 
 
@@ -184,29 +188,41 @@ def _reads(home: Home, tables: Tables, entity: str, until: datetime) -> dict[str
     }
 
 
-def _as_of(facts: list[Fact], day: date) -> list[Fact]:
-    """Of each key, the last version that began by ``day``: by the register's date where it gives one, else by ours."""
-    chosen: dict[tuple[str, str], Fact] = {}
-    for fact in facts:
-        began = fact.effective_on <= day if fact.effective_on else fact.first_observed <= end_of_day(day)
-        if began:
-            chosen[fact.section, fact.key] = fact
-    return [
-        fact
-        for fact in chosen.values()
-        if fact.gone_since is None or fact.effective_on or fact.gone_since > end_of_day(day)
-    ]
+@dataclass(frozen=True)
+class _Shown:
+    """What one source says: what holds now or held on the day that was asked for, and what had ended by then."""
+
+    current: list[Fact]
+    former: list[Fact]
 
 
-def _sections(facts: list[Fact], reads: dict[str, dict[str, Any]], declared: list[str]) -> dict[str, dict[str, Any]]:
+def _divide(facts: list[Fact], day: date | None) -> _Shown:
+    """``facts`` as they stood on ``day``, or stand now. What began later is left out.
+
+    On a day stands, of each key, the last version that began by then: by the register's date where it gives one, else
+    by ours. One in whose place another came stands until that one begins.
+    """
+    if day is None:
+        standing = [fact for fact in facts if fact.gone_since is None]
+    else:
+        end = end_of_day(day)
+        facts = [
+            fact for fact in facts if (fact.effective_on <= day if fact.effective_on else fact.first_observed <= end)
+        ]
+        last = {(fact.section, fact.key): fact for fact in facts}
+        standing = [fact for fact in last.values() if fact.gone_since is None or fact.replaced or fact.gone_since > end]
+    chosen = {(fact.section, fact.key, fact.first_observed) for fact in standing}
+    return _Shown(standing, [fact for fact in facts if (fact.section, fact.key, fact.first_observed) not in chosen])
+
+
+def _sections(shown: _Shown, reads: dict[str, dict[str, Any]], declared: list[str]) -> dict[str, dict[str, Any]]:
     """Section → its state (read, empty, unreadable, not_read), when it was last read, its facts and former facts."""
-    present = {fact.section for fact in facts}
+    present = {fact.section for fact in (*shown.current, *shown.former)}
     ordered = [*declared, *sorted((present | set(reads)) - set(declared))]
     made: dict[str, dict[str, Any]] = {}
     for name in ordered:
         read = reads.get(name)
-        own = [fact for fact in facts if fact.section == name]
-        current = [fact.as_json() for fact in own if fact.gone_since is None]
+        current = [fact.as_json() for fact in shown.current if fact.section == name]
         state = read["state"] if read else "not_read"
         if state == "read" and not current:
             state = "empty"
@@ -215,25 +231,26 @@ def _sections(facts: list[Fact], reads: dict[str, dict[str, Any]], declared: lis
             "note": read["note"] if read else None,
             "last_read": _text(read["last_read"]) if read else None,
             "facts": current,
-            "former": [fact.as_json() for fact in own if fact.gone_since is not None],
+            "former": [fact.as_json() for fact in shown.former if fact.section == name],
         }
     return made
 
 
-def _name(groups: Iterable[list[Fact]]) -> str | None:
-    for facts in groups:
-        basics = [fact for fact in facts if fact.section == "basic" and fact.value.get("name")]
-        if basics:
-            return max(basics, key=lambda fact: (fact.gone_since is None, fact.first_observed)).value["name"]
+def _name(sources: Iterable[_Shown]) -> str | None:
+    for shown in sources:
+        for facts in (shown.current, shown.former):
+            basics = [fact for fact in facts if fact.section == "basic" and fact.value.get("name")]
+            if basics:
+                return max(basics, key=lambda fact: fact.first_observed).value["name"]
     return None
 
 
-def _disagreements(groups: Iterable[list[Fact]]) -> list[dict[str, Any]]:
-    """Fields of ``basic`` on which the present facts of two sources differ; both are kept, neither wins here."""
+def _disagreements(sources: Iterable[_Shown]) -> list[dict[str, Any]]:
+    """Fields of ``basic`` on which the standing facts of two sources differ; both are kept, neither wins here."""
     said: dict[str, dict[str, str]] = {}
-    for facts in groups:
-        for fact in facts:
-            if fact.section == "basic" and fact.gone_since is None:
+    for shown in sources:
+        for fact in shown.current:
+            if fact.section == "basic":
                 for field, value in fact.value.items():
                     said.setdefault(field, {})[fact.source] = value
     return [
