@@ -240,8 +240,9 @@ def test_an_upheld_notice_corrects_and_stays_in_the_history(home: Home, mail: Ma
         notice = session.get_one(NoticeOfError, number)
         assert (dispute.outcome, dispute.note, dispute.closed_at) == ("upheld", REASON, home.clock.now())
         assert (notice.state, notice.correction_alert_id) == ("upheld", done.corrections[0].correction)
-    facts = company(home, "A")["sources"][0]["sections"]["liquidation"]["facts"]
-    assert [fact["disputed"] for fact in facts] == [False]
+    section = company(home, "A")["sources"][0]["sections"]["liquidation"]
+    assert [fact["disputed"] for fact in section["facts"]] == [False]
+    assert [(each["outcome"], each["reason"]) for each in section["notices"]] == [("upheld", REASON)]
 
 
 def test_a_refused_notice_says_why_and_corrects_nothing(home: Home, mail: MailServer) -> None:

@@ -13,6 +13,7 @@ from official import TEAM
 from planted import START, change, open_home, plant, show, wave
 from typer.testing import CliRunner
 
+from duecare.cli.company import company
 from duecare.cli.correct import correct
 from duecare.cli.screen import screen
 from duecare.errors import BadInput, UnknownName
@@ -21,6 +22,7 @@ from duecare.registers.models import Batch
 app = typer.Typer()
 app.add_typer(screen, name="screen")
 app.command(name="correct")(correct)
+app.command(name="company")(company)
 
 
 @pytest.fixture
@@ -126,3 +128,26 @@ def test_a_notice_is_filed_listed_and_decided(folder: str) -> None:
     decided = said(folder, "correct", "--decide", "1", "--outcome", "refused", "--by", "zhang", "--reason", "官方如此")
     assert decided == {"notice": 1, "outcome": "refused", "corrections": []}
     assert said(folder, "correct", "--list")[0]["state"] == "refused"
+
+
+def test_what_was_decided_of_a_notice_stays_on_the_companys_page(folder: str) -> None:
+    """Upheld or refused: the outcome, the day and the reason stand with the facts, for a person and for a script."""
+    for number, outcome in enumerate(("refused", "upheld"), start=1):
+        said(folder, "correct", "A", "--section", "liquidation", "--key", "成员甲", "--statement", "我司正常经营")
+        before = said(folder, "company", "A")["sources"][0]["sections"]["liquidation"]
+        assert (before["facts"][0]["disputed"], len(before["notices"])) == (True, number - 1)
+        decision = ("--outcome", outcome, "--by", "zhang", "--reason", f"原因{number}")
+        run(folder, "correct", "--decide", str(number), *decision)
+    sections = said(folder, "company", "A")["sources"][0]["sections"]
+    decided = [(each["key"], each["outcome"], each["reason"]) for each in sections["liquidation"]["notices"]]
+    assert decided == [("成员甲", "refused", "原因1"), ("成员甲", "upheld", "原因2")]
+    assert all(each["decided_at"] for each in sections["liquidation"]["notices"])
+    assert sections["basic"]["notices"] == []
+    page = run(folder, "company", "A")
+    assert "异议不成立" in page
+    assert "异议成立, 已更正" in page
+    assert "原因2" in page
+    assert (
+        said(folder, "company", "A", "--known-at", "2026-10-02")["sources"][0]["sections"]["liquidation"]["notices"]
+        == []
+    )

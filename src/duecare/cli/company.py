@@ -35,6 +35,10 @@ _STATES = {
     "not_read": ("未读取", "not read"),
     "unreadable": ("无法解析", "unreadable"),
 }
+_OUTCOMES = {
+    "upheld": ("异议成立, 已更正", "notice of error upheld"),
+    "refused": ("异议不成立", "notice of error refused"),
+}
 
 
 def changes(
@@ -197,7 +201,7 @@ def _say_company(found: dict[str, Any], code: str, words: _Words, language: str)
 def _say_section(name: str, called: str, section: dict[str, Any], language: str) -> None:
     zh = language == "zh"
     state = _STATES[section["state"]][0 if zh else 1]
-    if section["state"] in ("not_read", "empty") and not section["former"]:
+    if section["state"] in ("not_read", "empty") and not section["former"] and not section["notices"]:
         say(f"  [bold]{plain(called)}[/]  [dim]{state}[/]")
         return
     problem = f"[yellow]{state}[/] {plain(section['note'] or '')}" if state else ""
@@ -219,6 +223,8 @@ def _say_section(name: str, called: str, section: dict[str, Any], language: str)
     versions = [*section["former"], *section["facts"]]
     for fact in section["former"]:
         say(f"    [dim]{plain(_former(name, fact, versions, language))}[/]")
+    for notice in section["notices"]:
+        say(f"    {plain(_decided(name, notice, versions, language))}")
 
 
 def _ended(fact: dict[str, Any], language: str) -> str:
@@ -242,6 +248,16 @@ def _former(name: str, fact: dict[str, Any], versions: list[dict[str, Any]], lan
         added = [field for field in follower["value"] if field not in fact["value"]]
         said = _value(name, differs | dict.fromkeys(added, "（空）" if zh else "(empty)"), language)
     return f"此前 (至 {until}): {said}" if zh else f"before (until {until}): {said}"
+
+
+def _decided(name: str, notice: dict[str, Any], versions: list[dict[str, Any]], language: str) -> str:
+    """A notice of error that was decided: how, when and why; and against which entry, where there are several."""
+    zh, key = language == "zh", notice["key"]
+    outcome = _OUTCOMES[notice["outcome"]][0 if zh else 1]
+    several = key and len({fact["key"] for fact in versions}) > 1
+    said = next((_value(name, fact["value"], language) for fact in versions if fact["key"] == key), key)
+    about = f" [{said}]" if several else ""
+    return f"{outcome} ({moment(notice['decided_at'])}){about}: {notice['reason']}"
 
 
 def _value(section: str, value: dict[str, str], language: str) -> str:

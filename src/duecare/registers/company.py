@@ -64,14 +64,11 @@ def company(home: Home, entity: str, *, as_of: date | None = None, known_at: dat
     with home.readers.reading(), home.database.session() as session:
         names = known_sources(session)
         tables = {name: Tables(home, name, session, leased=True) for name in names}
-        disputes = {
-            (row.source, row.section, row.key)
-            for row in session.execute(
-                select(Dispute).where(Dispute.entity == entity, Dispute.closed_at.is_(None))
-            ).scalars()
-        }
         now = home.clock.now()
         until, then = known_at or now + timedelta(days=1), min(known_at or now, now)
+        notices = session.scalars(select(Dispute).where(Dispute.entity == entity).order_by(Dispute.id)).all()
+        disputes = {(row.source, row.section, row.key) for row in notices if row.closed_at is None}
+        decided = [row for row in notices if row.closed_at is not None and row.closed_at <= until]
         found = {}
         for name, table in tables.items():
             facts = _facts(home, session, table, entity, until, disputes)
@@ -85,7 +82,8 @@ def company(home: Home, entity: str, *, as_of: date | None = None, known_at: dat
     shown = {name: _divide(facts, as_of) for name, (facts, _) in found.items()}
     for name, (_, reads) in found.items():
         adapter = adapters.get(name)
-        sections = _sections(shown[name], reads, [section.name for section in adapter.sections] if adapter else [])
+        declared = [section.name for section in adapter.sections] if adapter else []
+        sections = _sections(shown[name], reads, [row for row in decided if row.source == name], declared)
         last = max((read["last_read"] for read in reads.values() if read["last_read"]), default=None)
         stale = bool(adapter and last and then - last > adapter.source.fresh_for)
         sources.append(
@@ -215,9 +213,12 @@ def _divide(facts: list[Fact], day: date | None) -> _Shown:
     return _Shown(standing, [fact for fact in facts if (fact.section, fact.key, fact.first_observed) not in chosen])
 
 
-def _sections(shown: _Shown, reads: dict[str, dict[str, Any]], declared: list[str]) -> dict[str, dict[str, Any]]:
-    """Section → its state (read, empty, unreadable, not_read), when it was last read, its facts and former facts."""
-    present = {fact.section for fact in (*shown.current, *shown.former)}
+def _sections(
+    shown: _Shown, reads: dict[str, dict[str, Any]], decided: list[Dispute], declared: list[str]
+) -> dict[str, dict[str, Any]]:
+    """Section → its state (read, empty, unreadable, not_read), when it was last read, its facts and former facts, and
+    the notices of error against them that were decided: a correction stays in the company's history (case 1)."""
+    present = {fact.section for fact in (*shown.current, *shown.former)} | {row.section for row in decided}
     ordered = [*declared, *sorted((present | set(reads)) - set(declared))]
     made: dict[str, dict[str, Any]] = {}
     for name in ordered:
@@ -232,6 +233,17 @@ def _sections(shown: _Shown, reads: dict[str, dict[str, Any]], declared: list[st
             "last_read": _text(read["last_read"]) if read else None,
             "facts": current,
             "former": [fact.as_json() for fact in shown.former if fact.section == name],
+            "notices": [
+                {
+                    "key": row.key,
+                    "outcome": row.outcome,
+                    "opened_at": _text(row.opened_at),
+                    "decided_at": _text(row.closed_at),
+                    "reason": row.note,
+                }
+                for row in decided
+                if row.section == name
+            ],
         }
     return made
 
