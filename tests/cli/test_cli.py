@@ -91,6 +91,22 @@ def test_a_company_for_a_person(lists: tuple[Path, Path], tmp_path: Path) -> Non
     assert "已读取, 无记录" not in then
 
 
+def test_a_file_that_was_put_aside_is_not_offered_for_release(tmp_path: Path) -> None:
+    """A list cut short is held, and said to be open to release; once it is rejected, the same file is not."""
+    home, whole, cut = tmp_path / "home", tmp_path / "2025-02-27.csv", tmp_path / "2025-02-28.csv"
+    rows = [f"{at:010},T{at},Name {at},NYSE\n" for at in range(100)]
+    whole.write_text("CIK,Ticker,Name,Exchange\n" + "".join(rows))
+    cut.write_text("CIK,Ticker,Name,Exchange\n" + "".join(rows[:10]))
+    source = "us-sec-issuers-history"
+    held = run("ingest", source, whole, cut, home=home)
+    assert "duecare screen release" in held.stdout
+    batch = held.stdout.split("screen release ")[1].split()[0]
+    assert run("screen", "reject", batch, "--by", "z", "--reason", "cut short", home=home).returncode == 0
+    again = run("ingest", source, cut, home=home)
+    assert "rejected before" in again.stdout
+    assert "screen release" not in again.stdout
+
+
 def test_a_hit_has_most_of_what_was_asked_for(tmp_path: Path) -> None:
     """A long text finds the names that share most of it, and not those that have its one pair once."""
     home, path = tmp_path / "home", tmp_path / "2025-02-27.csv"

@@ -100,6 +100,16 @@ def test_a_part_of_a_batch_is_released_from_the_hold_that_has_it(tmp_path: Path)
     assert decided["left"] == 299
 
 
+def test_a_batch_whose_name_begins_with_digits_is_found_by_them(tmp_path: Path) -> None:
+    """Eight digits that are no hold's number are the beginning of a batch's name."""
+    with open_home(tmp_path, "") as home:
+        batch, folder = plant(home, [], day=0), str(home.path)
+        with home.database.session() as session:
+            session.get_one(Batch, batch).id = f"17896689{batch[8:]}"
+    with pytest.raises(BadInput, match=f"Nothing of batch 17896689{batch[8:]} is held"):
+        run(folder, "screen", "reject", "17896689", "--by", "zhang", "--reason", "cut short")
+
+
 def test_bad_use_is_answered_with_what_would_be_right(folder: str) -> None:
     """Without a name or a reason, of an unknown hold or batch, with a wrong site: an error that names the remedy."""
     run(folder, "screen")

@@ -254,6 +254,17 @@ def test_a_part_of_several_holds_is_taken_from_those_that_have_it(home: Home, en
     assert sorted(each["left"] for each in holds.waiting(home)) == [299, 300]
 
 
+def test_a_change_is_named_by_the_beginning_of_its_id(home: Home, engine: Engine) -> None:
+    """Eight digits, as a hold's samples show them, name one change; one digit names several, and none of them."""
+    plant(home, wave(300), day=5)
+    hold = pending(home, engine)[-1].holds[0]
+    first = holds.show(home, hold)["samples"][0]["id"]
+    with pytest.raises(BadInput, match="Several changes start with"):
+        holds.release(home, engine, hold, by="Z", reason="r", part=Selection(changes=(first[:1],)))
+    done = holds.release(home, engine, hold, by="Z", reason="r", part=Selection(changes=(first[:8],)))
+    assert (sum(done.changes.values()), done.left) == (1, 299)
+
+
 def test_a_rejected_hold_teaches_nothing(home: Home, engine: Engine) -> None:
     """What was rejected, or is not decided, is no history: the same wave the next day is held again, as unusual."""
     plant(home, wave(300), day=5)

@@ -141,8 +141,11 @@ def _say_outcome(name: str, outcome: Outcome) -> None:
     if outcome.state == "known":
         say(f"{title}: known already, nothing to do.")
         return
-    if outcome.state in ("held", "rejected"):
-        say(f"{title}: [yellow]{outcome.state}[/]. {plain(outcome.reason)}")
+    if outcome.state == "rejected":
+        say(f"{title}: [yellow]rejected before[/]: it stays put aside. {plain(outcome.reason)}")
+        return
+    if outcome.state == "held":
+        say(f"{title}: [yellow]held[/]. {plain(outcome.reason)}")
         say(f"  Look at it, then: duecare screen release {outcome.batch[:8]} --by NAME --reason WHY")
         return
     found = ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in sorted(outcome.changes.items()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -35,7 +36,8 @@ EntityOption = Annotated[
     list[str] | None, typer.Option("--entity", help="Only this company; repeat for more.", show_default=False)
 ]
 ChangeOption = Annotated[
-    list[str] | None, typer.Option("--change", help="Only this change, by id; repeat for more.", show_default=False)
+    list[str] | None,
+    typer.Option("--change", help="Only this change, by id or its beginning; repeat for more.", show_default=False),
 ]
 DatedOption = Annotated[
     bool | None, typer.Option("--dated/--undated", help="Only what the register dates, or does not.")
@@ -195,6 +197,7 @@ def reject(
     _decide("reject", target, by, reason, _part(entity, change, dated), home, as_json)
 
 
+_NUMBER = re.compile("[0-9]{1,9}")
 _WORDS = {"passed": "passed", "verifying": "to verify", "held": "held", "refused": "never told"}
 
 
@@ -207,7 +210,8 @@ def _decide(verb: str, target: str, by: str, reason: str, part: Any, home: Any, 
         if not given.strip():
             raise BadInput(f"{name} is missing.", hint="Say who decides and why; both are kept as evidence.")
     with Home(load(home=home)) as opened:
-        numbers = [int(target)] if target.isdigit() and len(target) < 10 else []
+        # A batch's name is hexadecimal and may begin with digits alone: what is no hold may be one.
+        numbers = [int(target)] if _NUMBER.fullmatch(target) and holds.is_hold(opened, int(target)) else []
         if not numbers:
             with opened.database.session() as session:
                 batch = find(session, target)

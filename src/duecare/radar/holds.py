@@ -29,10 +29,13 @@ from duecare.store.home import Home
 
 SAMPLES = 20
 
+_ID = 32
+
 
 @dataclass(frozen=True)
 class Selection:
-    """A part of a hold: these entities, these changes (by id), those the register dates (or does not). Empty: all."""
+    """A part of a hold: these entities, these changes (by id or its beginning), those the register dates (or does
+    not). Empty: all."""
 
     entities: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
@@ -152,6 +155,7 @@ def decide(
     judge = Judge(engine)
     with home.writing("radar"), home.database.session() as session:
         holds = [_find(session, hold_id) for hold_id in hold_ids]
+        part = replace(part, changes=tuple(_change(session, hold_ids, given) for given in part.changes))
         found = [_decide(home, session, judge, hold, verb, by, reason, part) for hold in holds]
         done = [each for each in found if each is not None]
         if not done:
@@ -161,6 +165,12 @@ def decide(
                 hint=f"`duecare screen show {holds[0].id}` shows samples.",
             )
         return done
+
+
+def is_hold(home: Home, number: int) -> bool:
+    """Whether there is, or was, a hold of this number."""
+    with home.database.session() as session:
+        return session.get(Hold, number) is not None
 
 
 def of_batch(home: Home, batch: str) -> list[int]:
@@ -214,6 +224,22 @@ def _decide(
     kind = "batch:release" if verb == "released" else "batch:reject"
     record(session, kind, f"hold:{hold.id}", body, home.clock.now())
     return Decided(hold.id, hold.state, dict(changes), left)
+
+
+def _change(session: Session, hold_ids: Sequence[int], given: str) -> str:
+    """The id of the change in these holds that is or starts with ``given``. Raises ``BadInput`` where several do."""
+    if len(given) >= _ID:
+        return given
+    begins = Screening.change_id.startswith(given.lower(), autoescape=True)
+    found = session.scalars(
+        select(Screening.change_id)
+        .where(Screening.hold_id.in_(hold_ids), begins)
+        .order_by(Screening.change_id)
+        .limit(2)
+    ).all()
+    if len(found) > 1:
+        raise BadInput(f"Several changes start with {given!r}.", hint=f"Write more of it, such as {found[0]}.")
+    return found[0] if found else given
 
 
 def _chunks(part: Selection) -> Iterator[list[ColumnElement[bool]]]:
