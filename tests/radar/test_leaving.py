@@ -74,6 +74,17 @@ def told(home: Home) -> int:
         return session.scalars(select(Alert.id).where(Alert.section == "liquidation")).one()
 
 
+def test_who_left_is_found_by_no_name(home: Home, vault: Vault) -> None:
+    """The name of the row that stays is no member's: it is unknown, and not offered among the known."""
+    watcher(home, "甲", ["A"])
+    watcher(home, "乙", ["A"])
+    leave(vault, "甲")
+    for name in ("left:1", "nobody"):
+        with pytest.raises(UnknownName) as caught:
+            leave(vault, name)
+        assert caught.value.known == ["乙"]
+
+
 def test_nothing_is_held_of_who_left_and_nothing_is_sent(home: Home, vault: Vault, mails: MailServer) -> None:
     """Contact points, messages and digests are gone, watches and addresses ended, what was due cancelled; the other
     member notices nothing."""

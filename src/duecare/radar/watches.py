@@ -103,10 +103,12 @@ def add_member(
 
 
 def find_member(session: Session, name: str) -> Member:
-    """The member called ``name``. Raises ``UnknownName``."""
-    member = session.scalar(select(Member).where(Member.name == name))
+    """The member called ``name``. Raises ``UnknownName``, also for one who is nobody any more."""
+    named = ~Member.name.startswith(LEFT, autoescape=True)
+    member = session.scalar(select(Member).where(Member.name == name, named))
     if member is None:
-        raise UnknownName("member", name, list(session.scalars(select(Member.name).order_by(Member.name).limit(1000))))
+        known = session.scalars(select(Member.name).where(named).order_by(Member.name).limit(1000))
+        raise UnknownName("member", name, list(known))
     return member
 
 
