@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from duecare.cli.output import table
+from duecare.cli.output import print_rows, table
 
 CODE, WHEN, SOURCE = "91330100BAN2K2G66D", "2026-10-26 08:00", "cn-enterprise-registration-2002-2003"
 SAID = "我司正常经营，从未清算。请更正。" * 8
@@ -38,3 +38,12 @@ def test_a_terminal_folds_free_text_alone(width: int) -> None:
         assert whole in lines[1]
     said = "".join(line.split()[-1] for line in lines[1:])
     assert said == SAID
+
+
+def test_what_steers_a_terminal_is_written_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """An escape or a turn of direction in what a source says is shown, and neither obeyed nor passed on."""
+    print_rows(("code", "what"), [("A\x1b[31m", "甲\u202e乙\x9b公司\tنص")])
+    out = capsys.readouterr().out
+    assert "A\\u001b[31m" in out
+    assert "甲\\u202e乙\\u009b公司 نص" in out
+    assert not {"\x1b", "\x9b", "\u202e"} & set(out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, date, datetime
@@ -27,6 +28,7 @@ from duecare.errors import DuecareError, Forbidden
 _FIRST_ROWS = 200
 _LEAST_TEXT = 12
 _ENDLESS = 1_000_000
+_TURNING = frozenset(("LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"))
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -95,16 +97,27 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     first = list(islice(coming, _FIRST_ROWS))
     if not first:
         return
-    widths = [max(map(cell_len, column)) for column in zip(columns, *first, strict=True)]
+    widths = [max(cell_len(_unseen(cell)) for cell in column) for column in zip(columns, *first, strict=True)]
     sys.stdout.write(_line(columns, widths))
     for row in chain(first, coming):
         sys.stdout.write(_line(row, widths))
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    flat = [" ".join(cell.split()) for cell in cells]
+    flat = [" ".join(_unseen(cell).split()) for cell in cells]
     padded = [cell + " " * (width - cell_len(cell)) for cell, width in zip(flat[:-1], widths, strict=False)]
     return "  ".join([*padded, flat[-1]]) + "\n"
+
+
+def _unseen(text: str) -> str:
+    """``text`` with the characters that steer a terminal or turn the line round written out, and no more obeyed."""
+    return "".join(f"\\u{ord(each):04x}" if _steers(each) else each for each in text)
+
+
+def _steers(character: str) -> bool:
+    return unicodedata.bidirectional(character) in _TURNING or (
+        unicodedata.category(character) == "Cc" and not character.isspace()
+    )
 
 
 def plain(text: object) -> str:
