@@ -169,6 +169,32 @@ def test_a_bad_record_is_set_aside(sample: Sample, connection: DuckDBPyConnectio
         assert content(staged) == expected
 
 
+WORDS = (
+    "示例6",
+    "Sonstige",
+    "Annulled",
+    "first",
+    "Nobody",
+    "LEEDS",
+    "volt new",
+    "Unnumbered",
+    "EXAMPLE",
+    "Third",
+    "Gamma",
+)
+
+
+@each_sample
+def test_a_nul_is_set_aside(sample: Sample, connection: DuckDBPyConnection, tmp_path: Path) -> None:
+    """PostgreSQL takes no text with a NUL in it: the record that holds one is rejected, wherever in the file it is."""
+    text, nul = sample.text, "\0" if sample.form == "csv" else "\\u0000"
+    at = text.rindex(next(word for word in WORDS if word in text)) + 1
+    staged = sample.adapter().stage(written(tmp_path, sample, text[:at] + nul + text[at:]), connection)
+    assert [reason for _, reason, _ in refused(staged)] == ["a NUL character in its text"]
+    assert "\\x00" not in repr(refused(staged)) + repr(content(staged))
+    assert "u0000" not in repr(content(staged))
+
+
 @each_sample
 def test_damaged_files_are_refused_whole(sample: Sample, connection: DuckDBPyConnection, tmp_path: Path) -> None:
     """What is empty, cut short or something else yields nothing, and the message says what is wrong."""

@@ -227,9 +227,9 @@ def read_header(plain: Plain, dialect: Dialect) -> list[str]:
     """The column names of the first record, without blanks around them."""
     with plain.path.open("rb") as file:
         start = file.read(1 << 20)
-    if b"\0" in start:
-        raise BadInput(f"{plain.title} is not text.", hint="A delimited text file was expected.")
     first, _, _ = start.partition(b"\n")
+    if b"\0" in first:
+        raise BadInput(f"{plain.title} is not text.", hint="A delimited text file was expected.")
     try:
         first.decode("utf-8")
     except UnicodeDecodeError:

@@ -22,6 +22,7 @@ from duecare.registers.staging import Records, clean_sql, identifier, literal, s
 
 _CHUNK = 4 << 20
 _MAX_RECORD = 32 << 20
+_ESCAPED_NUL = r"(^|[^\\])(\\\\)*\\u0000"
 _SPACE = np.isin(np.arange(256), np.frombuffer(b" \t\r\n", dtype=np.uint8))
 
 
@@ -36,6 +37,8 @@ class Shape(Enum):
 
 class JsonRecords(Records):
     """The records of a JSON file; each column is the text at its JSON path (lists and objects as JSON text)."""
+
+    _nul = b"\\u0000"
 
     def __init__(
         self,
@@ -93,6 +96,10 @@ class JsonRecords(Records):
             f"INSERT INTO {self._bad} SELECT rowid, nullif(state, 'blank'), true FROM {self.table} "
             "WHERE state IS NOT NULL"
         )
+
+    def _nul_sql(self, column: str) -> str:
+        # Lists and objects stand in their column as JSON still.
+        return f"({super()._nul_sql(column)} OR regexp_matches({column}, {literal(_ESCAPED_NUL)}))"
 
     def _lines_of(self, places: Lines) -> Lines:
         return places + 1 if self._starts is None else self._starts[places]

@@ -97,6 +97,17 @@ def count_lines(path: Path) -> int:
     return count + (last != b"\n")
 
 
+def holds(path: Path, sought: bytes) -> bool:
+    """Whether the bytes ``sought`` stand anywhere in the file."""
+    tail = b""
+    with path.open("rb") as source:
+        while chunk := source.read(_CHUNK):
+            if sought in tail + chunk[: len(sought)] or sought in chunk:
+                return True
+            tail = chunk[-len(sought) :]
+    return False
+
+
 def blank_lines(path: Path) -> Lines:
     """The numbers of the lines that hold nothing, in order."""
     found: list[Lines] = []

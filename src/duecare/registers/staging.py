@@ -17,13 +17,14 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 from duecare.errors import BadInput
 from duecare.registers.adapter import Coverage, Staged
-from duecare.registers.files import Lines, Plain
+from duecare.registers.files import Lines, Plain, holds
 from duecare.registers.sections import Section
 
 _SERIAL = itertools.count()
 _BLANKS = " \t\r\n\u3000\u00a0\ufeff"
 _BLANK_END = r"^[\s\x{3000}\x{a0}\x{feff}]|[\s\x{3000}\x{a0}\x{feff}]$"
 _MAX_TEXT = 500
+_NUL = "CASE WHEN {} THEN 'a NUL character in its text' END"
 
 
 def literal(text: str) -> str:
@@ -73,6 +74,8 @@ class Records:
     ``staged`` last.
     """
 
+    _nul = b"\0"
+
     def __init__(self, connection: DuckDBPyConnection, plain: Plain, table: str, columns: Collection[str]) -> None:
         self.connection = connection
         self.plain = plain
@@ -83,7 +86,11 @@ class Records:
         connection.execute(f"CREATE TEMP TABLE {self._bad} (record BIGINT, reason VARCHAR, whole BOOLEAN)")
 
     def set_aside(self, *faults: str) -> None:
-        """Reject the records for which one of the SQL expressions ``faults`` gives a reason; the first one counts."""
+        """Reject the records for which one of the SQL expressions ``faults`` gives a reason; the first one counts.
+        A NUL is such a reason always: PostgreSQL takes no text with one."""
+        if holds(self.plain.path, self._nul):
+            found = " OR ".join(f"coalesce({self._nul_sql(identifier(column))}, false)" for column in self.columns)
+            faults = (_NUL.format(found), *faults)
         reason = f"coalesce({', '.join(faults)}, NULL)"
         self.connection.execute(
             f"INSERT INTO {self._bad} SELECT rowid, {reason}, true FROM {self.table} "
@@ -201,6 +208,7 @@ class Records:
         if len(places):
             lines = self._numbered(places, self._lines_of(places))
             text = " || ',' || ".join(f"coalesce({identifier(column)}, '')" for column in self.columns)
+            text = f"replace({text}, chr(0), '\ufffd')"
             reasons = f"SELECT record, string_agg(reason, '; ' ORDER BY reason) AS reasons {refused} GROUP BY record"
             self.connection.execute(
                 f"INSERT INTO {rejects} SELECT line, reasons, left({text}, {_MAX_TEXT}) FROM ({reasons}) "
@@ -222,6 +230,10 @@ class Records:
     def _lines_of(self, places: Lines) -> Lines:
         """The line of the file on which each of the sorted record ``places`` begins."""
         return places + 1
+
+    def _nul_sql(self, column: str) -> str:
+        """Whether the text in ``column`` holds a NUL."""
+        return f"contains({column}, chr(0))"
 
     def _count(self, query: str) -> int:
         return int(self._one(query)[0])
