@@ -278,3 +278,5 @@ def test_a_notice_about_what_we_do_not_show_is_refused(home: Home) -> None:
         open_notice(home, "A", "liquidation", "s")
     with pytest.raises(BadInput, match="upheld or refused"):
         decide(home, 1, "maybe", by="Z", reason="r")
+    with pytest.raises(BadInput, match="by has 201 characters"):
+        decide(home, 1, "refused", by="Z" * 201, reason="r")

@@ -290,6 +290,8 @@ def test_bad_use_of_a_hold_is_refused_and_changes_nothing(home: Home, engine: En
     for by, reason in (("", "why"), ("who", " ")):
         with pytest.raises(BadInput, match="is empty"):
             holds.release(home, engine, hold, by=by, reason=reason)
+    with pytest.raises(BadInput, match="by has 201 characters"):
+        holds.reject(home, engine, hold, by="Z" * 201, reason="r")
     with pytest.raises(UnknownName, match="no hold '999'"):
         holds.show(home, 999)
     with pytest.raises(BadInput, match="Nothing that is held"):

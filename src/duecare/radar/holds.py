@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.evidence.outbox import record
 from duecare.radar.alerts import await_alerts
+from duecare.radar.deciders import must_be_named
 from duecare.radar.judgement import Judge, Situation, Verdict
 from duecare.radar.models import Hold, Screening, ScreeningSummary
 from duecare.registers.changes import batch_changes
@@ -149,9 +150,7 @@ def decide(
     """Decide ``part`` of several holds at once, ``verb`` being ``released`` or ``rejected``: of those that have such a
     part, all or none. Raises as ``release`` does; ``BadInput`` only where none has.
     """
-    for name, given in (("by", by), ("reason", reason)):
-        if not given.strip():
-            raise BadInput(f"{name} is empty.", hint="Say who decides and why; both are kept.")
+    must_be_named(by, reason)
     judge = Judge(engine)
     with home.writing("radar"), home.database.session() as session:
         holds = [_find(session, hold_id) for hold_id in hold_ids]

@@ -23,6 +23,7 @@ from duecare.evidence.outbox import record
 from duecare.radar.alerts import not_raised
 from duecare.radar.contradictions import Claim
 from duecare.radar.corrections import Correction, correct
+from duecare.radar.deciders import must_be_named
 from duecare.radar.models import Alert, AlertState, NoticeOfError, Screening, Verification
 from duecare.radar.newest_list import NOTHING_TO_COMPARE, look_in_lists
 from duecare.radar.verify import Fetching, Look, Lookup, attempts, keep, wait
@@ -162,9 +163,7 @@ def decide(home: Home, notice_id: int, outcome: str, *, by: str, reason: str, re
     """
     if outcome not in OUTCOMES:
         raise BadInput(f"{outcome!r} is not an outcome.", hint=f"Give {' or '.join(OUTCOMES)}.")
-    for name, given in (("by", by), ("reason", reason)):
-        if not given.strip():
-            raise BadInput(f"{name} is empty.", hint="Say who decides and why; both are kept.")
+    must_be_named(by, reason)
     now = home.clock.now()
     with home.writing("radar"), home.database.session() as session:
         notice = session.get(NoticeOfError, notice_id)

@@ -11,6 +11,9 @@ from datetime import date, timedelta
 
 from duecare.errors import BadInput
 
+LONGEST_CODE, LONGEST_SOURCE, LONGEST_SECTION = 300, 100, 60
+"""Of an entity's code and the names of a source and a section, in characters: what the database's columns take."""
+
 
 @dataclass(frozen=True)
 class RatePolicy:

@@ -19,6 +19,7 @@ from duecare.errors import BadInput
 from duecare.registers.adapter import Coverage, Staged
 from duecare.registers.files import Lines, Plain, holds
 from duecare.registers.sections import Section
+from duecare.registers.sources import LONGEST_CODE
 
 _SERIAL = itertools.count()
 _BLANKS = " \t\r\n\u3000\u00a0\ufeff"
@@ -122,7 +123,7 @@ class Records:
 
         Rows that say the same collapse. Where rows of one key differ, what most of them say is kept (and what comes
         first in the order of the fields where they are even), so that a list in another order gives the same; the
-        others are rejected as duplicates.
+        others are rejected as duplicates. A record whose code is longer than any is rejected.
         """
         missing = set(section.fields) ^ set(fields)
         if missing:
@@ -133,9 +134,12 @@ class Records:
         names = [identifier(name) for name in section.fields]
         given = ", ".join(f"{fields[name]} AS {quoted}" for name, quoted in zip(section.fields, names, strict=True))
         flag = "" if correction is None else f", coalesce({correction}, false) AS correction"
+        source = source or self.good()
+        if self._set_aside_long(entity, f"({source}) WHERE ({where})"):
+            where = f"({where}) AND length({entity}) <= {LONGEST_CODE}"
         rows = (
             f"SELECT record, {entity} AS entity, {key} AS key, {effective} AS effective_on, {given}{flag} "
-            f"FROM ({source or self.good()}) WHERE {where}"
+            f"FROM ({source}) WHERE {where}"
         )
         columns = ["entity", "key", "effective_on", *names, *(["correction"] if flag else [])]
         self._relations[section.name] = self.connection.sql(self._without_duplicates(section, rows, columns))
@@ -167,6 +171,17 @@ class Records:
             reads=reads,
             rejects=self.connection.sql(f"SELECT line, reason, text FROM {rejects} ORDER BY line, reason"),
         )
+
+    def _set_aside_long(self, entity: str, rows: str) -> bool:
+        """Reject the records of ``rows`` whose code in ``entity`` is too long; returns whether there are any."""
+        # Bytes are counted at once, characters one by one: codes of that many bytes are looked at closely, if any.
+        if not self._count(f"SELECT count(*) FROM {rows} AND strlen({entity}) > {LONGEST_CODE}"):
+            return False
+        self.connection.execute(
+            f"INSERT INTO {self._bad} SELECT DISTINCT record, 'a code of more than {LONGEST_CODE} characters', true "
+            f"FROM {rows} AND length({entity}) > {LONGEST_CODE}"
+        )
+        return True
 
     def _without_duplicates(self, section: Section, rows: str, columns: list[str]) -> str:
         twice = scratch("twice")
