@@ -5,15 +5,19 @@ The rule of this module: a mapping that says something we do not understand is r
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import duckdb
 from duckdb import DuckDBPyConnection
 
 from duecare.errors import BadInput
@@ -21,10 +25,11 @@ from duecare.identifiers import Kind, compact_sql, fault_sql
 from duecare.registers.adapter import COMPOSITE_SQL, Coverage, Staged
 from duecare.registers.delimited import CsvRecords, Dialect, csv_records
 from duecare.registers.sections import Category, RiskLevel, Section
-from duecare.registers.sources import Source
+from duecare.registers.sources import LONGEST_SECTION, LONGEST_SOURCE, Source
 from duecare.registers.staging import date_sql, identifier, iso_sql, literal
 
 _T = TypeVar("_T")
+_LONGEST_FRESH = 36_500  # days
 
 
 @dataclass(frozen=True)
@@ -128,10 +133,10 @@ def _joined(columns: tuple[str, ...]) -> str:
 def _source(table: _Table) -> Source:
     title = table.take("title", str, "")
     days = table.take("fresh_for_days", int)
-    if days <= 0:
-        table.refuse("fresh_for_days", days, "a number of days above zero")
+    if not 0 < days <= _LONGEST_FRESH:
+        table.refuse("fresh_for_days", days, f"a number of days above zero, and no more than {_LONGEST_FRESH}")
     source = Source(
-        name=table.take("name", str),
+        name=_name(table, LONGEST_SOURCE),
         title_zh=table.take("title_zh", str, title),
         title_en=table.take("title_en", str, title),
         operator=table.take("operator", str),
@@ -147,17 +152,28 @@ def _source(table: _Table) -> Source:
     return source
 
 
+def _name(table: _Table, longest: int) -> str:
+    """What commands, files and SQL call a source or a section."""
+    name = table.take("name", str)
+    if len(name) > longest or not re.fullmatch("[a-z0-9][a-z0-9_-]*", name):
+        table.refuse("name", name, f"lower-case letters, digits, - and _, a letter or digit first; {longest} at most")
+    return name
+
+
 def _dialect(table: _Table) -> Dialect:
     delimiter = table.take("delimiter", str, ",")
     quote = table.take("quote", str, '"')
     encoding = table.take("encoding", str, "utf-8")
-    if len(delimiter) != 1:
+    if len(delimiter) != 1 or delimiter in "\r\n":
         table.refuse("delimiter", delimiter, 'one character, such as "," or ";" or "\\t"')
-    if len(quote) != 1:
-        table.refuse("quote", quote, "one character, such as '\"'")
+    if len(quote) != 1 or not quote.isascii() or quote in "\r\n":
+        table.refuse("quote", quote, "one character of ASCII, such as '\"'")
+    if quote == delimiter:
+        table.refuse("quote", quote, "another character than the delimiter")
     try:
         "".encode(encoding)
-    except LookupError:
+        codecs.getincrementaldecoder(encoding)
+    except (LookupError, UnicodeError):
         table.refuse("encoding", encoding, "a name such as utf-8, gb18030 or latin-1")
     missing = frozenset(table.texts("missing", required=False))
     table.refuse_others()
@@ -176,18 +192,21 @@ def _entity(table: _Table) -> tuple[tuple[str, ...], Kind | None]:
 
 
 def _part(table: _Table) -> _Part:
-    name = table.take("name", str)
+    name = _name(table, LONGEST_SECTION)
     fields = table.table("fields")
     mapped = {field: fields.take(field, str) for field in fields.given}
     if not mapped:
         table.refuse("fields", {}, 'at least one field, such as name = "Company name"')
-    reserved = {"entity", "key", "effective_on", "correction"} & set(mapped)
+    # To SQL, names that differ in case only are one.
+    if "" in mapped or len({field.lower() for field in mapped}) < len(mapped):
+        table.refuse("fields", sorted(mapped), "names that are not empty, and differ in more than case")
+    reserved = {"entity", "key", "effective_on", "correction"} & {field.lower() for field in mapped}
     if reserved:
         table.refuse("fields", sorted(reserved), "other names: entity, key, effective_on and correction are taken")
     key = tuple(table.texts("key", required=False))
     date = table.take("date", str, "")
     date_format = table.take("date_format", str, "%Y-%m-%d")
-    if "%" not in date_format:
+    if not _reads_days(date_format):
         table.refuse("date_format", date_format, 'a strptime format, such as "%d/%m/%Y"')
     coverage = table.choice("coverage", Coverage, Coverage.WHOLE)
     section = Section(
@@ -203,6 +222,20 @@ def _part(table: _Table) -> _Part:
     )
     table.refuse_others()
     return _Part(section, key, mapped, date, date_format, coverage)
+
+
+@cache
+def _reads_days(date_format: str) -> bool:
+    """Whether a day written in ``date_format`` can be read by it again, or at least its year."""
+    if date_format == "%Y-%m-%d":
+        return True
+    day = f"strftime(DATE '2001-11-23', {literal(date_format)})"
+    with duckdb.connect() as connection:
+        try:
+            found = connection.execute(f"SELECT year({date_sql(day, date_format)})").fetchall()
+        except duckdb.Error:
+            return False
+    return bool(found[0][0] == 2001)
 
 
 class _Table:
@@ -231,12 +264,16 @@ class _Table:
             self.refuse(key, value, f"a {_KINDS[kind]}")
         if isinstance(value, str) and default is None and not value.strip():
             self.refuse(key, value, "a text that is not empty")
+        if isinstance(value, str) and "\0" in value:
+            self.refuse(key, value, "a text without NUL")
         return value  # type: ignore[no-any-return]
 
     def texts(self, key: str, *, required: bool = True) -> list[str]:
         """A list of texts."""
         values = self.take(key, list, None if required else [])
-        if not all(isinstance(value, str) and value for value in values) or (required and not values):
+        if not all(isinstance(value, str) and value and "\0" not in value for value in values) or (
+            required and not values
+        ):
             self.refuse(key, values, 'a list of texts, such as ["Company number"]')
         return values
 
