@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import random
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +12,10 @@ import duckdb
 import pytest
 from duckdb import DuckDBPyConnection
 
+from duecare.errors import BadInput, UseError
 from duecare.radar import models as radar
 from duecare.radar.deciders import LONGEST_NAME
+from duecare.registers import files
 from duecare.registers import models as registers
 from duecare.registers.adapters.csv_mapping import CsvMapping
 from duecare.registers.sources import LONGEST_CODE, LONGEST_SECTION, LONGEST_SOURCE
@@ -60,3 +65,56 @@ def test_a_code_longer_than_any_is_set_aside(connection: DuckDBPyConnection, tmp
         assert {row[0] for row in rows.fetchall()} == {longest, "1"}
     assert staged.rejects is not None
     assert [each[:2] for each in staged.rejects.fetchall()] == [(3, "a code of more than 300 characters")]
+
+
+def test_an_archive_that_unpacks_to_what_no_list_does_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Less than three megabytes can unpack to three gigabytes: it stops at a hundred times the archive's size."""
+    monkeypatch.setattr(files, "_SMALL", 1 << 20)
+    nothing = b"\n" * (9 << 20)
+    packed = tmp_path / "list.csv.gz"
+    packed.write_bytes(gzip.compress(nothing))
+    zipped = tmp_path / "list.zip"
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("list.csv", nothing)
+    for path in (packed, zipped):
+        with pytest.raises(BadInput, match="more than 100 times its size"), files.unpacked(path, suffixes=(".csv",)):
+            pass
+    packed.write_bytes(gzip.compress(nothing[: 1 << 20]))
+    with files.unpacked(packed, suffixes=(".csv",)) as plain:
+        assert plain.size == 1 << 20
+
+
+def test_an_archive_for_which_the_disk_has_no_room_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is never filled to the brim: others write to it too."""
+    monkeypatch.setattr(files, "_SMALL", 1 << 10)
+    monkeypatch.setattr(files, "_LEFT_FREE", 1 << 60)
+    packed = tmp_path / "list.csv.gz"
+    packed.write_bytes(gzip.compress(random.Random(1).randbytes(1 << 16)))
+    with pytest.raises(UseError, match="does not fit on the disk"), files.unpacked(packed, suffixes=(".csv",)):
+        pass
+
+
+def test_an_archive_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
+    """A password, an archive of nothing, a damaged one of any packing: each is said in a sentence."""
+    path = tmp_path / "list.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("list.csv", b"a,b\n1,2\n")
+    encrypted = bytearray(path.read_bytes())
+    encrypted[6] |= 1
+    encrypted[encrypted.index(b"PK\x01\x02") + 8] |= 1
+    with zipfile.ZipFile(path, "w"):
+        pass
+    nothing = path.read_bytes()
+    cases = [("is encrypted", bytes(encrypted)), ("holds nothing", nothing)]
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr("list.csv", bytes(range(256)) * 99)
+        damaged = bytearray(path.read_bytes())
+        damaged[60:90] = bytes(30)
+        cases.append(("cut short or damaged", bytes(damaged)))
+    for says, body in cases:
+        path.write_bytes(body)
+        with pytest.raises(BadInput, match=says), files.unpacked(path, suffixes=(".csv",)):
+            pass

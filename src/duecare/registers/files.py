@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import lzma
 import shutil
 import tempfile
 import zipfile
@@ -20,9 +21,12 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from duecare.errors import BadInput
+from duecare.errors import BadInput, UseError
 
 _CHUNK = 8 << 20
+_SMALL = 100 << 20  # bytes that are unpacked from anything
+_MOST = 100  # times its own size, beyond that; what registers publish unpacks to 5 to 20 times its size
+_LEFT_FREE = 256 << 20
 
 Lines = npt.NDArray[np.int64]
 """Numbers of lines, places of records or offsets of bytes, sorted."""
@@ -49,7 +53,8 @@ def unpacked(path: Path, *, suffixes: tuple[str, ...], encoding: str = "utf-8") 
     """``path`` unpacked for the length of the block. What it is, is told by its first bytes, not by its name.
 
     ``suffixes`` say which member of a zip to take. Raises ``BadInput`` where the file is missing, empty, cut short,
-    or holds none or several of such members.
+    encrypted, holds none or several of such members, or unpacks to what no list does; ``UseError`` where the disk has
+    no room for it.
     """
     if not path.is_file():
         raise BadInput(f"There is no file {path}.", hint="Give the path of a file that was downloaded.")
@@ -130,15 +135,17 @@ def _unpack(path: Path, folder: Path, suffixes: tuple[str, ...]) -> Plain:
     try:
         if start.startswith(b"\x1f\x8b"):
             with gzip.open(path) as source:
-                _copy(source, target)
+                _copy(source, target, path)
             return Plain(target, path.name, path.name.removesuffix(".gz"), folder)
-        if start == b"PK\x03\x04":
+        if start in (b"PK\x03\x04", b"PK\x05\x06"):  # the second: an archive of nothing
             with zipfile.ZipFile(path) as archive:
                 member = _only_member(path, archive, suffixes)
                 with archive.open(member) as source:
-                    _copy(source, target)
+                    _copy(source, target, path)
             return Plain(target, f"{path.name} ({member})", member, folder)
-    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, NotImplementedError) as error:
+    except (EOFError, zlib.error, lzma.LZMAError, OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's fault, not the archive's
         raise BadInput(
             f"{path.name} is cut short or damaged: {error or 'the archive ends too early'}.",
             hint="Download it again; nothing was read from it.",
@@ -147,19 +154,38 @@ def _unpack(path: Path, folder: Path, suffixes: tuple[str, ...]) -> Plain:
 
 
 def _only_member(path: Path, archive: zipfile.ZipFile, suffixes: tuple[str, ...]) -> str:
-    members = [item.filename for item in archive.infolist() if not item.is_dir()]
-    fitting = [name for name in members if name.lower().endswith(suffixes)]
+    members = [item for item in archive.infolist() if not item.is_dir()]
+    fitting = [item for item in members if item.filename.lower().endswith(suffixes)]
     if len(fitting) != 1:
         raise BadInput(
-            f"{path.name} holds {', '.join(members[:5]) or 'nothing'}.",
+            f"{path.name} holds {', '.join(item.filename for item in members[:5]) or 'nothing'}.",
             hint=f"Exactly one file ending in {' or '.join(suffixes)} was expected in it.",
         )
-    return fitting[0]
+    if fitting[0].flag_bits & 1:
+        raise BadInput(
+            f"{path.name} is encrypted: {fitting[0].filename} opens with a password only.",
+            hint="Unpack it, and give the file that was in it.",
+        )
+    return fitting[0].filename
 
 
-def _copy(source: IO[bytes] | gzip.GzipFile, target: Path) -> None:
+def _copy(source: IO[bytes] | gzip.GzipFile, target: Path, archive: Path) -> None:
+    most, written = max(_SMALL, _MOST * archive.stat().st_size), 0
     with target.open("wb") as out:
-        shutil.copyfileobj(source, out, _CHUNK)
+        while chunk := source.read(_CHUNK):
+            written += len(chunk)
+            if written > most:
+                raise BadInput(
+                    f"{archive.name} unpacks to more than {_MOST} times its size: no list does.",
+                    hint="If it is what was published, unpack it, and give the file that was in it.",
+                )
+            free = shutil.disk_usage(target.parent).free
+            if written > _SMALL and free < len(chunk) + _LEFT_FREE:
+                raise UseError(
+                    f"{archive.name} does not fit on the disk: {free >> 20} MB are left in {target.parent.parent}.",
+                    hint="Make room, or set TMPDIR to a folder that has it.",
+                )
+            out.write(chunk)
 
 
 def _recoded(plain: Plain, encoding: str) -> Plain:
