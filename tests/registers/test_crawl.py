@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -19,8 +20,8 @@ from typer.testing import CliRunner
 from duecare.cli.app import app
 from duecare.clock import SetClock
 from duecare.demo.site import Manner, Site
-from duecare.demo.world import World
-from duecare.errors import SourceUnavailable
+from duecare.demo.world import World, uscc
+from duecare.errors import BadInput, SourceUnavailable
 from duecare.registers.adapters.national_register import SOURCE, NationalRegister
 from duecare.registers.crawl import Crawler, read_pack
 from duecare.registers.sources import RatePolicy
@@ -73,6 +74,7 @@ def test_pages_come_into_the_pack_and_one_process_serves_many_crawls(
 def test_a_company_the_register_does_not_have_is_kept_as_its_answer(site: Site, world: World, crawler: Crawler) -> None:
     """404 is the register's answer: it stands in the pack with its status."""
     result = crawler.crawl(["91330100NONE000000", world.codes[0]])
+    assert result.failed == (("91330100NONE000000", "answered 404: the site has no such page"),)
     assert {page.entity: page.status for page in read_pack(result.pages)} == {
         "91330100NONE000000": 404, world.codes[0]: 200,
     }  # fmt: skip
@@ -121,6 +123,36 @@ def test_the_command_asks_at_the_rate_it_is_given(site: Site, world: World, tmp_
     times = [request.at for request in site.requests()[before:] if request.path.startswith("/report/")]
     assert len(times) == 3
     assert min(later - earlier for earlier, later in pairwise(times)) >= 1.2
+
+
+def test_a_page_the_site_does_not_have_is_a_failure_of_the_command(site: Site, world: World, tmp_path: Path) -> None:
+    """What was asked for and did not come is named, and the exit code tells a script so; the rest is read."""
+    absent = uscc("330100", 10**8 - 1)
+    codes = tmp_path / "codes.txt"
+    codes.write_text(f"{world.codes[0].lower()}\n{absent}\n", encoding="utf-8-sig")
+    command = ["crawl", SOURCE.name, "--site", site.url, "--home", str(tmp_path), "--codes-from", str(codes)]
+    done = CliRunner().invoke(app, [*command, "--rate", "50", "--json"])
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
+    assert (told["fetched"], told["failed"]) == (2, [[absent, "answered 404: the site has no such page"]])
+    assert told["rows"] > 0
+    said = CliRunner().invoke(app, [*command, "--rate", "50"])
+    assert said.exit_code == 1
+    assert "1 failed" in said.stdout
+    assert absent in said.stdout
+
+
+@pytest.mark.parametrize("code", ["NOTACODE", "../../admin", "9144030020PAWFD59E", "a\x00", "\xff", ""], ids=ascii)
+def test_what_is_no_code_is_never_asked_for(code: str, site: Site, world: World, tmp_path: Path) -> None:
+    """A code that is mistyped, or no code at all, is refused before anything is fetched."""
+    before = len(site.requests())
+    codes = tmp_path / "codes.txt"
+    codes.write_bytes(f"{world.codes[0]}\n{code}\n".encode("latin-1"))
+    command = ["crawl", SOURCE.name, "--site", site.url, "--home", str(tmp_path)]
+    given = ["--codes-from", str(codes)] if code else [""]
+    with pytest.raises(BadInput):
+        CliRunner().invoke(app, [*command, *given], catch_exceptions=False)
+    assert len(site.requests()) == before
 
 
 def test_a_site_that_asks_for_patience_gets_it(site: Site, world: World, crawler: Crawler) -> None:

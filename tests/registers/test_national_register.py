@@ -229,6 +229,7 @@ def test_the_source_says_by_what_right_and_how_fast() -> None:
     assert SOURCE.robots
     assert set(SOURCE.authoritative_for) == {section.name for section in NEWEST.sections}
     assert NEWEST.address("https://r/", CODE) == f"https://r/report/{CODE}"
+    assert NEWEST.address("https://r/", "../a?b") == "https://r/report/..%2Fa%3Fb"
 
 
 def test_every_page_of_a_world_is_read_whole() -> None:

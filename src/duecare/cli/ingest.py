@@ -17,6 +17,8 @@ from duecare.store.home import Home
 if TYPE_CHECKING:
     from duecare.registers.batches import Outcome
 
+_SHOWN = 10
+
 
 def ingest(
     source: Annotated[str, typer.Argument(help="Name of the source; `duecare sources` lists them.")],
@@ -69,18 +71,22 @@ def crawl(
 ) -> None:
     """Fetch company pages politely (robots.txt, rate) and read them as one batch.
 
-    Example: duecare crawl cn-national-register --site http://127.0.0.1:8080 91500000MA5U0000X0
+    Example: duecare crawl cn-national-register --site http://127.0.0.1:8080 91500000MA5U0000XN
     """
     from duecare.registers.adapter import PageAdapter
     from duecare.registers.catalogue import adapter_for
-    from duecare.registers.crawl import Crawler
+    from duecare.registers.crawl import Crawler, codes_of
     from duecare.registers.ingest import ingest_pages
 
     wanted = list(codes or [])
     if codes_from:
         if not codes_from.is_file():
             raise BadInput(f"There is no file {codes_from}.", hint="Give a file with one code a line.")
-        wanted += [line.strip() for line in codes_from.read_text(encoding="utf-8").splitlines() if line.strip()]
+        try:
+            lines = codes_from.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise BadInput(f"{codes_from} is not text in UTF-8.", hint="Give a file with one code a line.") from None
+        wanted += [line.strip() for line in lines if line.strip()]
     if not wanted:
         raise BadInput("There is nothing to crawl.", hint="Give company codes, or --codes-from FILE.")
     with Home(load(home=home)) as opened:
@@ -89,6 +95,7 @@ def crawl(
             raise BadInput(f"{source} is read from files, not pages.", hint=f"duecare ingest {source} FILE")
         if rate is not None:
             adapter.source = replace(adapter.source, rate=adapter.source.rate.paced(rate))
+        wanted = codes_of(adapter, wanted)
         folder = opened.path / "incoming"
         folder.mkdir(exist_ok=True)
         with (
@@ -96,16 +103,16 @@ def crawl(
             Crawler(adapter, site, opened.settings.user_agent, folder) as crawler,
         ):
             result = crawler.crawl(wanted, lambda done, total: step(f"{done} of {total} pages"))
+            failed = [*result.failed, *((code, "robots.txt does not allow it") for code in result.forbidden)]
+            if not as_json:
+                _say_crawl(result.fetched, failed)
             outcome = ingest_pages(opened, adapter, result.pages, step)
         result.pages.unlink(missing_ok=True)
     if as_json:
-        print_json(
-            {**outcome.as_json(), "fetched": result.fetched, "failed": [list(map(str, f)) for f in result.failed]}
-        )
+        print_json({**outcome.as_json(), "fetched": result.fetched, "failed": [list(each) for each in failed]})
     else:
-        say(f"Fetched {result.fetched} pages, {len(result.failed)} failed.")
         _say_outcome(site, outcome)
-    if outcome.state == "held" or result.failed:
+    if outcome.state == "held" or failed:
         raise typer.Exit(1)
 
 
@@ -134,6 +141,14 @@ def reread(
         say(f"All snapshots of {plain(source)} have been read with parser {plain(adapter.version)} already.")
     else:
         _say_outcome(source, outcome)
+
+
+def _say_crawl(fetched: int, failed: list[tuple[str, str]]) -> None:
+    say(f"Fetched {fetched:,} pages, {len(failed):,} failed.")
+    for code, reason in failed[:_SHOWN]:
+        say(f"  [yellow]{plain(code)}[/]: {plain(reason)}")
+    if len(failed) > _SHOWN:
+        say(f"  and {len(failed) - _SHOWN:,} more; --json names them all.")
 
 
 def _say_outcome(name: str, outcome: Outcome) -> None:

@@ -22,6 +22,7 @@ from typing import Protocol, runtime_checkable
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 from duecare.errors import UnknownName
+from duecare.identifiers import Kind
 from duecare.registers.sections import Section
 from duecare.registers.sources import Source
 
@@ -124,6 +125,13 @@ class PageAdapter(Adapter, Protocol):
     def address(self, site: str, entity: str) -> str:
         """The address of the page about ``entity`` on ``site``."""
         ...
+
+
+@runtime_checkable
+class CodedAdapter(PageAdapter, Protocol):
+    """A page adapter that says of what kind its codes are, so that what is none is never asked for."""
+
+    code: Kind
 
 
 def composite(*parts: str | None) -> str:

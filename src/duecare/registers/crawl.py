@@ -19,21 +19,38 @@ from types import TracebackType
 from typing import Any, Self
 
 from duecare.clock import Clock, SystemClock
-from duecare.errors import SourceUnavailable
-from duecare.registers.adapter import Page, PageAdapter
+from duecare.errors import BadInput, SourceUnavailable
+from duecare.identifiers import check, normalise
+from duecare.registers.adapter import CodedAdapter, Page, PageAdapter
 from duecare.registers.fetch import Fetcher
+from duecare.registers.sources import LONGEST_CODE
 from duecare.store.packs import read_all
 
 
 @dataclass(frozen=True)
 class CrawlResult:
     """What came of a crawl. ``pages`` is the pack; ``fetched`` how many pages this crawl added to it; ``failed`` the
-    entities that could not be read, with the reason; ``forbidden`` those that robots.txt does not let us read."""
+    entities that could not be read or that the source does not have, with the reason; ``forbidden`` those that
+    robots.txt does not let us read."""
 
     pages: Path
     fetched: int
     failed: tuple[tuple[str, str], ...]
     forbidden: tuple[str, ...]
+
+
+def codes_of(adapter: PageAdapter, given: Iterable[str]) -> list[str]:
+    """The codes that were typed or pasted, as the source writes them. Raises ``BadInput`` for the first that is none;
+    an adapter that does not say what its codes are takes any text that a person can read."""
+    codes = [normalise(code) for code in given]
+    if isinstance(adapter, CodedAdapter):
+        return [check(adapter.code, code) for code in codes]
+    for code in codes:
+        if not code or not code.isprintable() or len(code) > LONGEST_CODE:
+            raise BadInput(
+                f"{code[:60]!r} is no code.", hint=f"Give a text without control characters, of {LONGEST_CODE} at most."
+            )
+    return codes
 
 
 class Crawler:
@@ -73,8 +90,8 @@ class Crawler:
         """Fetch the page of each entity. ``progress(done, total)`` is called some ten times a second.
 
         ``name`` names the pack; a pack of that name that is there already is gone on with. A page the source does not
-        have (404, 410) is kept with its status. Raises ``SourceUnavailable`` where robots.txt cannot be read or the
-        crawling process died; what it had fetched stays in the pack.
+        have (404, 410) is kept with its status and counts as failed. Raises ``SourceUnavailable`` where robots.txt
+        cannot be read or the crawling process died; what it had fetched stays in the pack.
         """
         pack = self._pack(name)
         wanted = dict.fromkeys(entities)

@@ -322,7 +322,7 @@ def _held(home: Home, batch: str) -> Arrival:
 
 
 def _ingest_page_file(home: Home, adapter: PageAdapter, path: Path, at: datetime, progress: Progress) -> Outcome:
-    """A single saved page, named by its entity (``91500000MA5U0000X0.html``), or a pack of them."""
+    """A single saved page, named by its entity (``91500000MA5U0000XN.html``), or a pack of them."""
     if path.suffix == ".pack":
         return ingest_pages(home, adapter, path, progress)
     if path.suffix.lower() not in (".html", ".htm"):

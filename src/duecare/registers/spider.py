@@ -119,7 +119,10 @@ class PageSpider(Spider):
             at = datetime.now(UTC) + self._offset
             self._pack.add(entity, response.url, at, response.status, response.body)
             self.fetched += 1
-            self._count()
+            if response.status == 200:
+                self._count()
+            else:
+                self._fail(entity, f"answered {response.status}: the site has no such page")
         else:
             self._fail(entity, f"answered {response.status}")
 

@@ -17,10 +17,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
 from lxml import etree
 
 from duecare.errors import BadInput, SourceUnavailable
+from duecare.identifiers import Kind
 from duecare.registers.adapter import Page, PageRead, Row, composite
 from duecare.registers.sections import CATALOGUE, Section
 from duecare.registers.sources import RatePolicy, Source
@@ -124,6 +126,7 @@ class NationalRegister:
     know the liquidation section at all (case 1). ``source`` may be replaced, for a site that allows a faster pace.
     """
 
+    code = Kind.USCC
     VERSIONS: Mapping[str, frozenset[str]] = {"2": frozenset(HEADINGS) - {"liquidation"}, "3": frozenset(HEADINGS)}
 
     def __init__(self, version: str = "3", source: Source = SOURCE) -> None:
@@ -141,7 +144,7 @@ class NationalRegister:
 
     def address(self, site: str, entity: str) -> str:
         """The address of the report about the company with the code ``entity``."""
-        return f"{site.rstrip('/')}/report/{entity}"
+        return f"{site.rstrip('/')}/report/{quote(entity, safe='')}"
 
     def updated(self, get: Callable[[str], Page], site: str, since: date) -> tuple[str, ...]:
         """Codes whose page changed on ``since`` or later, in order, from the index that the site offers; ``get`` is
