@@ -107,6 +107,13 @@ def test_a_file_that_was_put_aside_is_not_offered_for_release(tmp_path: Path) ->
     assert "screen release" not in again.stdout
 
 
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    """What a terminal passes on that is not UTF-8 ends in a sentence."""
+    refused = run("search", "\udc80", home=tmp_path / "home")
+    assert (refused.returncode, "Traceback" in refused.stderr) == (2, False)
+    assert "is not text in UTF-8" in refused.stderr
+
+
 def test_a_hit_has_most_of_what_was_asked_for(tmp_path: Path) -> None:
     """A long text finds the names that share most of it, and not those that have its one pair once."""
     home, path = tmp_path / "home", tmp_path / "2025-02-27.csv"

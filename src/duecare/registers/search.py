@@ -45,7 +45,8 @@ class Hit:
 
 def search(home: Home, text: str, limit: int = 20) -> list[Hit]:
     """The companies whose code is ``text``, or whose present or former name has it in it, or, of a longer text, the
-    same characters and pairs, most of them as often. Raises ``BadInput`` on an empty text and one longer than any name.
+    same characters and pairs, most of them as often. Raises ``BadInput`` on an empty text, one longer than any
+    name, and bytes that are no text.
     """
     text = text.strip()
     if not text:
@@ -55,6 +56,10 @@ def search(home: Home, text: str, limit: int = 20) -> list[Hit]:
             f"The text has {len(text):,} characters, more than any name.",
             hint=f"Give at most {LONGEST} of them: a name, a part of one, or a code.",
         )
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadInput(f"{text!r} is not text in UTF-8.", hint="Give a name, a part of one, or a code.") from None
     with home.readers.reading():
         index = _current(home)
     if index is None:
