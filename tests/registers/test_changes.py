@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from duecare.registers import changes, fold
+from duecare.registers.adapter import adapter
+from duecare.registers.batches import Outcome
 from duecare.registers.changes import count, query
 from duecare.registers.company import company
 from duecare.registers.held import shown
@@ -112,6 +115,73 @@ def test_unreadable_section_closes_nothing(home: Home, tmp_path: Path) -> None:
     assert company(home, "A")["sources"][0]["sections"]["people"]["state"] == "unreadable"
     ingest_file(home, ListAdapter(), good, day(2))
     assert [kind for *_, kind in kinds(home)] == ["first_observation"]
+
+
+HOLES = {"basic": "partial", "people": "partial"}
+
+
+def test_a_list_with_holes_closes_nothing(home: Home, tmp_path: Path) -> None:
+    """What a list with holes does not show goes on, and is no news when the list is whole again; what it shows counts,
+    in a window from the last read that would have shown it."""
+    rows = [
+        ("basic", "A", "", "Alpha"),
+        ("basic", "B", "", "Beta"),
+        ("people", "A", "p", "x"),
+        ("people", "A", "q", "x"),
+    ]
+    whole = write_list(tmp_path, "whole", rows)
+    holes = write_list(tmp_path, "holes", [("basic", "A", "", "Alfa"), ("people", "A", "p", "x")], HOLES)
+    again = write_list(tmp_path, "again", [("basic", "A", "", "Alva"), *rows[1:], ("people", "A", "r", "x")])
+    ingest_file(home, ListAdapter(), whole, day(0))
+    assert ingest_file(home, ListAdapter(), holes, day(1)).changes == {"event": 1}
+    assert ingest_file(home, ListAdapter(), again, day(2)).changes == {"event": 2}
+    windows = {(c["section"], c["key"]): c["not_before"] for c in query(home, since=day(2))}
+    assert windows == {("basic", ""): day(1), ("people", "r"): day(0)}
+
+
+def test_records_set_aside_are_no_news(home: Home, tmp_path: Path) -> None:
+    """Lines of a whole list that cannot be read, or are of no company, close nothing and are no news when they can."""
+    sec, lines = adapter("us-sec-issuers-history"), [f"{n},T{n},Company {n},NYSE".encode() for n in range(1, 401)]
+
+    def take(name: str, lines: list[bytes], number: int) -> Outcome:
+        path = tmp_path / f"{name}.csv"
+        path.write_bytes(b"\n".join([b"CIK,Ticker,Name,Exchange", *lines, b""]))
+        return ingest_file(home, sec, path, day(number))
+
+    broken = [line.replace(b"Company", b"Comp\xff\xfe") if n % 2 else line for n, line in enumerate(lines)]
+    take("whole", lines, 0)
+    outcome = take("broken", broken, 1)
+    assert (outcome.state, outcome.rejects, outcome.changes) == ("committed", 200, {})
+    assert take("whole again", [*lines[1:], b"x,T1,Company 1,NYSE"], 2).changes == {}
+    assert take("shorter", lines[1:], 3).changes == {"lapse": 2}
+
+
+def test_what_only_a_list_with_holes_did_not_show_is_no_event(home: Home, tmp_path: Path) -> None:
+    """A row that may have stood in a hole of the first list is a first observation when it is seen."""
+    holes = write_list(tmp_path, "holes", [("basic", "A", "", "Alpha"), ("people", "A", "p", "x")], HOLES)
+    whole = write_list(
+        tmp_path, "whole", [("basic", "A", "", "Alpha"), ("people", "A", "p", "x"), ("people", "A", "q", "x")]
+    )
+    ingest_file(home, ListAdapter(), holes, day(0))
+    assert ingest_file(home, ListAdapter(), whole, day(1)).changes == {"first_observation": 1}
+
+
+def test_a_late_list_with_holes_says_the_same(tmp_path: Path) -> None:
+    """A list with holes closes nothing where it comes in late either, nor where it is the one that was there first."""
+    one = [("basic", "A", "", "Alpha"), ("basic", "B", "", "Beta"), ("people", "A", "p", "x")]
+    lists = [
+        (write_list(tmp_path, "0", one), day(0)),
+        (write_list(tmp_path, "1", [("basic", "A", "", "Alfa"), ("people", "A", "q", "x")], HOLES), day(1)),
+        (write_list(tmp_path, "2", [("basic", "A", "", "Alfa"), ("people", "B", "p", "x")]), day(2)),
+    ]
+    ends = []
+    for number, order in enumerate(itertools.permutations(lists)):
+        with Home(load(home=tmp_path / f"home{number}")) as opened:
+            for path, at in order:
+                ingest_file(opened, ListAdapter(), path, at)
+            ends.append((facts(opened), held(opened)))
+            assert {c["not_after"] for c in query(opened, kind="lapse")} == {day(2)}
+    assert all(end == ends[0] for end in ends)
 
 
 def test_unchanged_or_reordered_list_emits_nothing(home: Home, tmp_path: Path) -> None:

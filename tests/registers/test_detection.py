@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ibis.expr import types as ir
 
-from duecare.registers.adapter import Coverage
+from duecare.registers.adapter import ABSENCE_COUNTS, LISTS, Coverage
 from duecare.registers.batches import Arrival
 from duecare.registers.changes import query
 from duecare.registers.detection import SCHEMAS, Inputs, detected
@@ -154,7 +154,7 @@ def expected(tables: Tables, coverage: Coverage) -> list[dict[str, Any]]:
     news_from = tables["reads"][0][3]
     held = {row[:2]: row[2] for row in tables["held"] if coverage is not Coverage.LISTED or row[0] in reads}
     found = []
-    for place in sorted(rows if coverage is Coverage.ADDITIONS else {*rows, *held}):
+    for place in sorted({*rows, *held} if coverage in ABSENCE_COUNTS else rows):
         entity, key = place
         was, row = held.get(place), rows.get(place)
         becomes = row[5] if row else None
@@ -164,7 +164,8 @@ def expected(tables: Tables, coverage: Coverage) -> list[dict[str, Any]]:
         before, before_on = max(versions, key=lambda v: v[4])[2:4] if versions else (None, None)
         after, after_on, correction = (row[4], row[2], row[3]) if row else (None, None, False)
         who = entity if coverage is Coverage.LISTED else WHOLE
-        not_before = max((at for read, at in tables["earlier"] if read in (entity, WHOLE)), default=None)
+        shown = [at for read, at in tables["earlier"] if read in (entity, WHOLE)] + [v[4] for v in versions]
+        not_before = max(shown, default=None)
         same = (before, before_on) == (after, after_on)
         if coverage is Coverage.ADDITIONS:
             same = same or (after, after_on) in [v[2:4] for v in versions]
@@ -176,7 +177,7 @@ def expected(tables: Tables, coverage: Coverage) -> list[dict[str, Any]]:
             else "lapse" if becomes is None
             else "event" if was is not None
             else ("first_observation" if old else "event") if coverage is Coverage.ADDITIONS
-            else "first_observation" if not_before is None or (coverage is Coverage.WHOLE and not known)
+            else "first_observation" if not_before is None or (coverage in LISTS and not known)
             else "event"
         )  # fmt: skip
         values = (entity, key, kind, same, was, becomes, before, after, after_on, not_before, reads[who])

@@ -30,14 +30,23 @@ from duecare.registers.sources import Source
 class Coverage(StrEnum):
     """What a staged section was read for.
 
-    ``WHOLE``: the complete list; an entity or row that is absent is gone. ``LISTED``: only for the entities named in
-    ``Staged.reads`` (or, without reads, those that have rows). ``ADDITIONS``: a feed of new notices; absence says
-    nothing, and each row is an event by nature.
+    ``WHOLE``: the complete list; an entity or row that is absent is gone. ``PARTIAL``: a list with holes, such as one
+    of which records were set aside; what it shows was read, what it does not show was not. ``LISTED``: only for the
+    entities named in ``Staged.reads`` (or, without reads, those that have rows). ``ADDITIONS``: a feed of new notices;
+    absence says nothing, and each row is an event by nature.
     """
 
     WHOLE = "whole"
+    PARTIAL = "partial"
     LISTED = "listed"
     ADDITIONS = "additions"
+
+
+LISTS = (Coverage.WHOLE, Coverage.PARTIAL)
+"""What is read of no entity in particular."""
+
+ABSENCE_COUNTS = (Coverage.WHOLE, Coverage.LISTED)
+"""What is read so that a row which is not shown is gone."""
 
 
 class ReadState(StrEnum):

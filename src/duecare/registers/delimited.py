@@ -159,6 +159,9 @@ class CsvRecords(Records):
         surplus = self._surplus()
         return surplus > 0 and surplus > int(self._tall[1].sum()) + len(blank_lines(self.plain.path))
 
+    def _malformed_lines(self) -> int:
+        return len(self._malformed.offsets)
+
     def _add_malformed(self, rejects: str) -> None:
         if not len(self._malformed.offsets):
             return

@@ -24,15 +24,16 @@ import ibis
 from ibis.expr import datatypes as dt
 from ibis.expr import types as ir
 
-from duecare.registers.adapter import Coverage
+from duecare.registers.adapter import ABSENCE_COUNTS, LISTS, Coverage
 from duecare.registers.held import shown
 from duecare.registers.reading import Stage, StagedSection
-from duecare.registers.tables import READABLE, WHOLE, Tables
+from duecare.registers.tables import READABLE, WHOLE, WITHOUT_HOLES, Tables
 from duecare.store.home import Home
 from duecare.store.lake import read_files
 
 _READ = {"entity": "string", "observed_at": "timestamp('UTC')"}
 _ROW = {"entity": "string", "key": "string"}
+_LISTS = [coverage.value for coverage in LISTS]
 SCHEMAS: dict[str, dict[str, str | dt.DataType]] = {
     "rows": {**_ROW, "effective_on": "date", "correction": "boolean", "fields": dt.unknown, "hash": "int64"},
     "held": {**_ROW, "hash": "int64"},
@@ -49,7 +50,8 @@ class Inputs:
 
     ``rows``: what was read (``fields`` is a struct of texts). ``held``: what is shown now. ``versions``: the section's
     facts. ``earlier``: the reads before this one, ``reads``: this one, by entity or ``*``; those that found out what
-    the section says, were it nothing. ``news_from``: what a feed dates before this day is no news.
+    the section says, were it nothing; the earlier ones without lists that had holes. ``news_from``: what a feed dates
+    before this day is no news.
     """
 
     rows: ir.Table
@@ -101,7 +103,7 @@ def compared(given: Inputs, coverage: Coverage, say: Say) -> ir.Table:
     An engine that hashes differently after an upgrade makes rows differ that do not: values decide.
     """
     held = given.held.semi_join(given.reads, "entity") if coverage is Coverage.LISTED else given.held
-    differing = differences(given.rows, held, absence_counts=coverage is not Coverage.ADDITIONS).alias("differing")
+    differing = differences(given.rows, held, absence_counts=coverage in ABSENCE_COUNTS).alias("differing")
     rows = _with_times(differing, given, coverage)
     rows = _with_former_value(rows, differing, given)
     rows = rows.mutate(after=rows.becomes.notnull().ifelse(say(rows.fields), ibis.null("string")))
@@ -122,8 +124,8 @@ def compared(given: Inputs, coverage: Coverage, say: Say) -> ir.Table:
 
 
 def known_before(rows: ir.Table, seen: ir.Table) -> ir.Table:
-    """Of the entities that a whole list newly shows in a section, those of which something had been known."""
-    new = rows.filter(rows.coverage == Coverage.WHOLE.value, rows.was.isnull(), rows.not_before.notnull())
+    """Of the entities that a list newly shows in a section, those of which something had been known."""
+    new = rows.filter(rows.coverage.isin(_LISTS), rows.was.isnull(), rows.not_before.notnull())
     return seen.semi_join(new, "entity").select("entity").distinct()
 
 
@@ -131,7 +133,7 @@ def with_kinds(rows: ir.Table, known: ir.Table) -> ir.Table:
     """``rows`` with ``kind``: what each difference is, null where it is no change.
 
     A newcomer of a whole list is a first observation (docs/decisions/newcomers-of-a-whole-list.md)."""
-    newcomer = (rows.coverage == Coverage.WHOLE.value) & ~rows.entity.isin(known.entity)
+    newcomer = rows.coverage.isin(_LISTS) & ~rows.entity.isin(known.entity)
     kind = ibis.cases(
         (rows.same, ibis.null("string")),
         (rows.correction, "correction"),
@@ -167,15 +169,27 @@ def _with_times(differing: ir.Table, given: Inputs, coverage: Coverage) -> ir.Ta
 
 
 def _with_former_value(rows: ir.Table, differing: ir.Table, given: Inputs) -> ir.Table:
-    """``before`` and ``before_on``: the last version of what was held."""
+    """``before`` and ``before_on``: the last version of what was held. A list with holes that was the first to show it
+    is no read before, but what it showed was there: the window begins no earlier."""
     former = given.versions.semi_join(differing.filter(differing.was.notnull()), ["entity", "key"])
     former = former.filter(former.value.notnull())
     nth = ibis.row_number().over(group_by=[former.entity, former.key], order_by=former.first_observed.desc())
     last = former.mutate(nth=nth)
     last = last.filter(last.nth == 0).select(
-        last_entity=last.entity, last_key=last.key, before=last.value, before_on=last.effective_on
+        last_entity=last.entity,
+        last_key=last.key,
+        before=last.value,
+        before_on=last.effective_on,
+        shown=last.first_observed,
     )
-    return rows.left_join(last, [rows.entity == last.last_entity, rows.key == last.last_key])
+    rows = rows.left_join(last, [rows.entity == last.last_entity, rows.key == last.last_key])
+    begins = ibis.cases(
+        (rows.shown.isnull(), rows.not_before),
+        (rows.not_before.isnull(), rows.shown),
+        (rows.shown > rows.not_before, rows.shown),
+        else_=rows.not_before,
+    )
+    return rows.mutate(not_before=begins)
 
 
 def _repeated(
@@ -253,7 +267,7 @@ def _lay_out(home: Home, tables: Tables, stage: Stage, name: str, fresh_for: tim
         "rows": f"SELECT * FROM {view}",
         "held": f"FROM {shown(tables, name)}",
         "versions": f"SELECT * FROM {tables.scan('facts', name)} WHERE section = '{name}'",
-        "earlier": f"SELECT * FROM {tables.scan('reads')} WHERE section = '{name}' AND {READABLE}",
+        "earlier": f"SELECT * FROM {tables.scan('reads')} WHERE section = '{name}' AND {WITHOUT_HOLES}",
         "reads": f"""SELECT *, {news_from(f"coalesce({last_read}, observed_at)", fresh_for)} AS news_from
             FROM {stage.reads} WHERE section = '{name}' AND {READABLE}""",
     }
@@ -278,7 +292,7 @@ def _table(name: str, columns: Mapping[str, str | dt.DataType]) -> ir.Table:
 # Each is compiled once: a small batch costs less than compiling.
 
 
-@lru_cache(maxsize=3)
+@lru_cache(maxsize=len(Coverage))
 def _compared_sql(coverage: Coverage) -> str:
     given = Inputs(**{name: _table(name, columns) for name, columns in SCHEMAS.items()})
     return str(ibis.to_sql(compared(given, coverage, _fact_value()), dialect="duckdb"))

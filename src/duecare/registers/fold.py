@@ -18,7 +18,7 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from duecare.registers import held
-from duecare.registers.adapter import Adapter, Coverage
+from duecare.registers.adapter import LISTS, Adapter, Coverage
 from duecare.registers.batches import Arrival, Outcome, count_changes, next_seq, record_batch, total
 from duecare.registers.detection import news_from
 from duecare.registers.models import Batch
@@ -157,7 +157,8 @@ def _touched(item: StagedSection, reads: str, facts: str) -> str:
     between the reads before and after it: that window is narrower now. An entity of which neither is so has the same
     runs as before, longer by one read."""
     moments = f"(SELECT entity, observed_at FROM {reads} WHERE section = '{item.section.name}' AND {READABLE})"
-    own = "true" if item.coverage is Coverage.WHOLE else "m.entity = f.entity"
+    own = "true" if item.coverage in LISTS else "m.entity = f.entity"
+    shown = "AND now.entity IS NOT NULL" if item.coverage is Coverage.PARTIAL else ""
     return f"""SELECT f.entity FROM {facts} f JOIN {moments} m
               ON {own} AND f.first_observed >= m.observed_at AND coalesce(f.not_before < m.observed_at, true)
         UNION
@@ -167,7 +168,7 @@ def _touched(item: StagedSection, reads: str, facts: str) -> str:
             (SELECT f.entity, f.key, m.observed_at, arg_max_null(f.hash, f.first_observed) AS hash
              FROM {facts} f JOIN {moments} m ON {own} AND f.first_observed <= m.observed_at GROUP BY ALL) shown
             ON now.entity = shown.entity AND now.key = shown.key AND now.observed_at = shown.observed_at
-            WHERE now.hash IS DISTINCT FROM shown.hash"""
+            WHERE now.hash IS DISTINCT FROM shown.hash {shown}"""
 
 
 def _find_read_anew(home: Home, tables: Tables) -> None:
@@ -201,7 +202,8 @@ def _refold(home: Home, tables: Tables, batch: str, seq: int, moved: str, kind: 
     """Fold what is in ``work.affected`` anew. ``kind``: SQL of the kind of what is found."""
     run = home.lake.connection.execute
     facts = tables.scan("facts")
-    # Every moment at which each affected section was read; of two reads of one moment the newer one counts.
+    # Every moment at which each affected section was read; of two reads of one moment the newer one counts. ``n``
+    # counts those at which absence means gone, ``prior`` those of them before.
     run(
         f"""CREATE TABLE work.cover AS
         WITH readings AS (
@@ -212,13 +214,15 @@ def _refold(home: Home, tables: Tables, batch: str, seq: int, moved: str, kind: 
                   WHERE {READABLE}),
         marked AS (SELECT r.*, coalesce(i.is_new, false) AS is_new
                    FROM readings r LEFT JOIN fresh i USING (section, entity, observed_at))
-        SELECT *, row_number() OVER (PARTITION BY section, entity ORDER BY observed_at) AS n FROM (
+        SELECT *, n - (coverage <> 'partial')::integer AS prior FROM (
+        SELECT *, count(*) FILTER (coverage <> 'partial') OVER (PARTITION BY section, entity ORDER BY observed_at
+            ROWS UNBOUNDED PRECEDING) AS n FROM (
             SELECT a.section, a.entity, r.observed_at, r.coverage, r.batch, r.snapshot, r.is_new, r.seq
             FROM work.affected a JOIN marked r ON r.section = a.section AND r.entity = a.entity
             UNION ALL
             SELECT a.section, a.entity, r.observed_at, r.coverage, r.batch, r.snapshot, r.is_new, r.seq
             FROM work.affected a JOIN marked r ON r.section = a.section AND r.entity = '{WHOLE}')
-        QUALIFY row_number() OVER (PARTITION BY section, entity, observed_at ORDER BY seq DESC) = 1"""
+        QUALIFY row_number() OVER (PARTITION BY section, entity, observed_at ORDER BY seq DESC) = 1)"""
     )
     run(
         f"""CREATE TABLE work.former AS
@@ -251,42 +255,51 @@ def _held_otherwise(tables: Tables, section: str) -> str:
 
 
 def _fold_runs(home: Home) -> None:
-    """From observations at each read to versions: where a run begins, and a tombstone at the first read without."""
+    """From observations at each read to versions: where a run begins, and a tombstone at the first read without.
+
+    A list with holes ends no run: what it does not show goes on, or is gone at the next read that has none."""
     run = home.lake.connection.execute
     # ``mark`` compares values by their text: stored hashes may be those of an older engine.
     run(
         """CREATE TABLE work.observed AS
         SELECT o.*, hash(o.value, o.effective_on) AS mark FROM (
-            SELECT c.section, c.entity, f.key, f.hash, f.value, f.effective_on, c.coverage, c.n
+            SELECT c.section, c.entity, f.key, f.hash, f.value, f.effective_on, c.coverage, c.n, c.prior,
+                   c.observed_at
             FROM work.cover c JOIN work.former f ON f.section = c.section AND f.entity = c.entity
              AND f.value IS NOT NULL AND NOT (c.is_new AND c.coverage <> 'additions')
-             AND CASE c.coverage WHEN 'additions' THEN c.observed_at = f.first_observed
+             AND CASE WHEN c.coverage IN ('additions', 'partial') THEN c.observed_at = f.first_observed
                  ELSE c.observed_at >= f.first_observed AND (f.ended IS NULL OR c.observed_at < f.ended) END
             UNION ALL BY NAME
-            SELECT c.section, c.entity, i.key, i.hash, i.value, i.effective_on, c.coverage, c.n
+            SELECT c.section, c.entity, i.key, i.hash, i.value, i.effective_on, c.coverage, c.n, c.prior,
+                   c.observed_at
             FROM work.cover c JOIN work.incoming i
               ON i.section = c.section AND i.entity = c.entity AND i.observed_at = c.observed_at
             WHERE c.is_new) o
-        QUALIFY row_number() OVER (PARTITION BY o.section, o.entity, o.key, o.n ORDER BY o.value) = 1"""
+        QUALIFY row_number() OVER (PARTITION BY o.section, o.entity, o.key, o.observed_at ORDER BY o.value) = 1"""
     )
     run(
         """CREATE TABLE work.folded AS
         WITH neighbours AS (
-            SELECT *, lag(mark) OVER w AS before, lag(n) OVER w AS n_before, lead(n) OVER w AS n_after,
-                   row_number() OVER (PARTITION BY section, entity, key, mark ORDER BY n) AS nth
-            FROM work.observed WINDOW w AS (PARTITION BY section, entity, key ORDER BY n)),
+            SELECT *, lag(mark) OVER w AS before, lag(n) OVER w AS n_before, lead(prior) OVER w AS n_between,
+                   row_number() OVER (PARTITION BY section, entity, key, mark ORDER BY observed_at) AS nth
+            FROM work.observed WINDOW w AS (PARTITION BY section, entity, key ORDER BY observed_at)),
+        ends AS (
+            SELECT section, entity, key, n + 1 AS n FROM neighbours
+            WHERE coverage <> 'additions' AND (n_between IS NULL OR n_between > n)),
         versions AS (
-            SELECT section, entity, key, hash, value, effective_on, n FROM neighbours
+            SELECT section, entity, key, hash, value, effective_on, observed_at FROM neighbours
             WHERE CASE coverage WHEN 'additions' THEN nth = 1
-                  ELSE before IS NULL OR before <> mark OR n_before < n - 1 END
+                  ELSE before IS NULL OR before <> mark OR n_before < prior END
             UNION ALL
-            SELECT section, entity, key, NULL, NULL, NULL, n + 1 FROM neighbours
-            WHERE coverage <> 'additions' AND (n_after IS NULL OR n_after > n + 1))
+            SELECT section, entity, key, NULL, NULL, NULL, c.observed_at
+            FROM ends JOIN work.cover c USING (section, entity, n) WHERE c.coverage <> 'partial')
         SELECT v.section, v.entity, v.key, v.hash, v.value, v.effective_on, c.observed_at AS first_observed,
-               p.observed_at AS not_before, c.snapshot, coalesce(f.batch, c.batch) AS batch
-        FROM versions v
-        JOIN work.cover c ON c.section = v.section AND c.entity = v.entity AND c.n = v.n
-        LEFT JOIN work.cover p ON p.section = v.section AND p.entity = v.entity AND p.n = v.n - 1
+               greatest(p.observed_at, v.shown) AS not_before, c.snapshot, coalesce(f.batch, c.batch) AS batch
+        FROM (SELECT *, CASE WHEN lag(value) OVER w IS NOT NULL THEN lag(observed_at) OVER w END AS shown
+              FROM versions WINDOW w AS (PARTITION BY section, entity, key ORDER BY observed_at)) v
+        JOIN work.cover c ON c.section = v.section AND c.entity = v.entity AND c.observed_at = v.observed_at
+        LEFT JOIN work.cover p ON p.section = v.section AND p.entity = v.entity AND p.n = c.prior
+             AND p.coverage <> 'partial'
         LEFT JOIN work.former f ON f.section = v.section AND f.entity = v.entity AND f.key = v.key
              AND f.first_observed = c.observed_at AND f.value IS NOT DISTINCT FROM v.value
              AND f.effective_on IS NOT DISTINCT FROM v.effective_on"""
@@ -304,7 +317,8 @@ def _kind_by_source(fresh_for: timedelta) -> str:
         WHEN b.before IS NOT NULL THEN 'event'
         WHEN c.coverage = 'additions' THEN CASE WHEN coalesce(b.effective_on < {first_news}, b.not_before IS NULL)
             THEN 'first_observation' ELSE 'event' END
-        WHEN b.position = 1 AND (b.not_before IS NULL OR (c.coverage = 'whole' AND e.at = b.first_observed))
+        WHEN b.position = 1
+             AND (b.not_before IS NULL OR (c.coverage IN ('whole', 'partial') AND e.at = b.first_observed))
         THEN 'first_observation' ELSE 'event' END"""
 
 

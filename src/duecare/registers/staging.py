@@ -151,7 +151,10 @@ class Records:
         reads: DuckDBPyRelation | None = None,
         may_be_empty: bool = False,
     ) -> Staged:
-        """What was read. Raises ``BadInput`` where no record can be read; ``may_be_empty``: unless there is none."""
+        """What was read. Raises ``BadInput`` where no record can be read; ``may_be_empty``: unless there is none.
+
+        A whole list of which records were set aside has holes: what they would have said, and of whom, is not known.
+        """
         if set(coverage) != set(self._relations):
             raise ValueError(f"coverage of {sorted(coverage)} for sections {sorted(self._relations)}")
         rejects = self._rejects()
@@ -167,7 +170,7 @@ class Records:
             raise BadInput(f"{self.plain.title} holds no records.", hint="A list of none is not taken for a list.")
         return Staged(
             rows=dict(self._relations),
-            coverage=dict(coverage),
+            coverage=self._with_holes(coverage) if refused else dict(coverage),
             reads=reads,
             rejects=self.connection.sql(f"SELECT line, reason, text FROM {rejects} ORDER BY line, reason"),
         )
@@ -182,6 +185,16 @@ class Records:
             f"FROM {rows} AND length({entity}) > {LONGEST_CODE}"
         )
         return True
+
+    def _with_holes(self, coverage: Mapping[str, Coverage]) -> dict[str, Coverage]:
+        aside = self._count(f"SELECT count(*) FROM {self._bad} WHERE whole AND reason IS NOT NULL")
+        if not aside and not self._malformed_lines():
+            return dict(coverage)  # a duplicate says nothing of its own
+        return {name: Coverage.PARTIAL if each is Coverage.WHOLE else each for name, each in coverage.items()}
+
+    def _malformed_lines(self) -> int:
+        """How many records could not even be split into columns."""
+        return 0
 
     def _without_duplicates(self, section: Section, rows: str, columns: list[str]) -> str:
         twice = scratch("twice")

@@ -47,7 +47,10 @@ WHOLE = "*"
 READABLE = "state IN ('read', 'empty')"
 """SQL: a read that found out what the section says, were it nothing; an unreadable one did not."""
 
-COULD_DENY = f"{READABLE} AND coverage <> 'additions'"
+WITHOUT_HOLES = f"{READABLE} AND coverage <> 'partial'"
+"""SQL: a read that would have shown what there was. A list with holes need not."""
+
+COULD_DENY = f"{WITHOUT_HOLES} AND coverage <> 'additions'"
 """SQL: a read whose silence says something. A feed tells a thing once: that it goes on confirms and denies nothing."""
 
 
