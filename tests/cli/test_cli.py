@@ -107,6 +107,21 @@ def test_a_file_that_was_put_aside_is_not_offered_for_release(tmp_path: Path) ->
     assert "screen release" not in again.stdout
 
 
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), RuntimeError("Query interrupted"), SystemExit(130)])
+def test_an_interrupt_ends_in_one_line(
+    raised: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C, however the one who was at work tells of it, is exit code 130 and one line."""
+
+    def interrupted() -> None:
+        raise raised
+
+    monkeypatch.setattr("duecare.cli.app.app", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "Interrupted.\n")
+
+
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     """What a terminal passes on that is not UTF-8 ends in a sentence."""
     refused = run("search", "\udc80", home=tmp_path / "home")

@@ -1,7 +1,7 @@
 """The way in for people at a terminal and for scripts.
 
-Exit codes: 0 all is well, 1 something was found or failed, 2 bad use. A reader of our output who has had enough, as
-``head`` has, is no failure.
+Exit codes: 0 all is well, 1 something was found or failed, 2 bad use, 130 interrupted by Ctrl-C. A reader of our output
+who has had enough, as ``head`` has, is no failure.
 
 The rule of this module: a mistake by the user ends in one sentence that says what would be right, never in a traceback.
 """
@@ -9,8 +9,11 @@ The rule of this module: a mistake by the user ends in one sentence that says wh
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from duecare.errors import DuecareError, UseError
+
+_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -21,7 +24,25 @@ def main() -> None:
     log_to_errors()
     try:
         with heard():
-            app()
+            _uninterrupted(app)
     except DuecareError as error:
         fail(error)
         sys.exit(2 if isinstance(error, UseError) else 1)
+
+
+def _uninterrupted(app: Callable[[], None]) -> None:
+    """Run ``app``; Ctrl-C ends it with one line. The engine tells of it in its own words, and typer says nothing."""
+    try:
+        app()
+    except RuntimeError as error:
+        if "interrupted" not in str(error).lower():
+            raise
+    except KeyboardInterrupt:
+        pass
+    except SystemExit as ended:
+        if ended.code != _INTERRUPTED:
+            raise
+    else:
+        return
+    sys.stderr.write("Interrupted.\n")
+    raise SystemExit(_INTERRUPTED)
