@@ -47,7 +47,7 @@ _GOOD: dict[Kind, st.SearchStrategy[str]] = {
     Kind.CN_REGISTRATION: _cn_old(),
     Kind.LEI: _lei(),
     Kind.UK_COMPANY: st.from_regex(r"\A(?:[0-9]{8}|SC[0-9]{6}|IP[0-9]{5}R|SP[0-9]{4}RS)\Z"),
-    Kind.CIK: st.from_regex(r"\A[0-9]{1,10}\Z"),
+    Kind.CIK: st.integers(1, 9_999_999_999).map(str),
     Kind.DE_REGISTER: st.sampled_from(
         ["DE Chemnitz HRA 9941", "DE Berlin (Charlottenburg) HRB 23780 B", "DE Tostedt (Altgericht Buxtehude) HRB 1"]
     ),
@@ -127,6 +127,7 @@ def test_rural_collectives_have_codes() -> None:
         (Kind.LEI, "52990000EXAMPLE00109", "wrong check digits"),
         (Kind.UK_COMPANY, "8209948", "It should be 8 characters"),
         (Kind.CIK, "12x", "at most 10 digits"),
+        (Kind.CIK, "-5", "at most 10 digits"),
         (Kind.DE_REGISTER, "HRB 1", "such as DE Chemnitz HRA 9941"),
         (Kind.CN_REGISTRATION, "310106000012345", "check digit"),
     ],

@@ -126,7 +126,7 @@ def compact_sql(kind: Kind | str, column: str) -> str:
     kind = Kind(kind)
     if kind is Kind.DE_REGISTER:
         return f"trim({column})"
-    compacted = rf"upper(regexp_replace({column}, '[ \-]', '', 'g'))"
+    compacted = f"upper(regexp_replace({column}, '{_separators(kind)}', '', 'g'))"
     if kind is Kind.CIK:
         return f"CASE WHEN length({compacted}) BETWEEN 1 AND 10 THEN lpad({compacted}, 10, '0') ELSE {compacted} END"
     return compacted
@@ -149,10 +149,15 @@ def fault_sql(kind: Kind | str, column: str) -> str:
     return f"CASE {' '.join(cases)} END"
 
 
+def _separators(kind: Kind) -> str:
+    """What people write between the characters of a code, as a pattern. In a CIK a hyphen would be a minus."""
+    return "[ ]" if kind is Kind.CIK else "[ -]"
+
+
 def _compact(kind: Kind, code: str) -> str:
     if kind is Kind.DE_REGISTER:
         return code.strip(" ")
-    text = re.sub(r"[ \-]", "", code).upper()
+    text = re.sub(_separators(kind), "", code).upper()
     if kind is Kind.CIK and 1 <= len(text) <= 10:
         return text.rjust(10, "0")
     return text
