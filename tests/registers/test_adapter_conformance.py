@@ -354,6 +354,7 @@ def test_a_quotation_mark_that_never_closes_swallows_nothing(connection: DuckDBP
         ('code = "uk_company"', 'code = "isin"', "entity.code is 'isin'"),
         ('encoding = "latin-1"', 'encoding = "latin-99"', "file.encoding is 'latin-99'"),
         ('coverage = "listed"', 'covrage = "listed"', "section[1].covrage is not a key we know"),
+        ('coverage = "listed"', 'coverage = "partial"', "one of whole, listed, additions"),
         ("[source]", "[source", "is not TOML"),
         ('name = "notes"', 'name = "basic"', "given twice"),
         ('name = "notes"', "name = \"ba'sic\"", "section[1].name is \"ba'sic\""),

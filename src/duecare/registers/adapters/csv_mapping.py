@@ -9,7 +9,7 @@ import codecs
 import hashlib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
@@ -30,6 +30,8 @@ from duecare.registers.staging import date_sql, identifier, iso_sql, literal
 
 _T = TypeVar("_T")
 _LONGEST_FRESH = 36_500  # days
+_COVERAGES = (Coverage.WHOLE, Coverage.LISTED, Coverage.ADDITIONS)
+"""What a file can be declared to be; whether a list has holes shows as it is read."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ def _part(table: _Table) -> _Part:
     date_format = table.take("date_format", str, "%Y-%m-%d")
     if not _reads_days(date_format):
         table.refuse("date_format", date_format, 'a strptime format, such as "%d/%m/%Y"')
-    coverage = table.choice("coverage", Coverage, Coverage.WHOLE)
+    coverage = table.choice("coverage", _COVERAGES, Coverage.WHOLE)
     section = Section(
         name,
         table.take("zh", str, name),
@@ -277,13 +279,13 @@ class _Table:
             self.refuse(key, values, 'a list of texts, such as ["Company number"]')
         return values
 
-    def choice(self, key: str, kind: type[_T], default: _T) -> _T:
-        """One of the words of an enumeration."""
+    def choice(self, key: str, members: Iterable[_T], default: _T) -> _T:
+        """One of the members of an enumeration, by its word."""
         word = self.take(key, str, str(default))
-        words = [str(each) for each in kind]  # type: ignore[attr-defined]
+        words = {str(each): each for each in members}
         if word not in words:
             self.refuse(key, word, f"one of {', '.join(words)}")
-        return kind(word)  # type: ignore[call-arg]
+        return words[word]
 
     def table(self, key: str, *, required: bool = True) -> _Table:
         """The table under ``key``."""
