@@ -154,13 +154,19 @@ def test_records_said_twice_collapse(sample: Sample, connection: DuckDBPyConnect
 
 @each_sample
 def test_a_bad_record_is_set_aside(sample: Sample, connection: DuckDBPyConnection, tmp_path: Path) -> None:
-    """A record that cannot be right is rejected with its line and a reason, and the rest goes on."""
+    """A record that cannot be right is rejected as it is written, with line and reason, and the rest goes on."""
     text, line = sample.with_bad()
     adapter = sample.adapter()
     staged = adapter.stage(written(tmp_path, sample, text), connection)
     found = refused(staged)
     assert [each[0] for each in found] == [line]
     assert sample.reason in found[0][1]
+    if sample.form in ("csv", "lines"):
+        assert found[0][2] == text.splitlines()[line - 1][:500]
+    else:
+        # Several lines of a document are put on one.
+        assert len(found[0][2]) > 20
+        assert "".join(found[0][2].split()) in "".join(text.split())
     expected = content(adapter.stage(sample.path, connection))
     if sample.form == "members":  # a good record had to be put before it
         staged_rows = {name: [row for row in rows if row[0] != "first"] for name, rows in content(staged).items()}
@@ -322,17 +328,20 @@ def test_conflicting_records_are_told_and_the_common_one_is_kept(
 
 
 def test_lines_are_those_of_the_file(connection: DuckDBPyConnection, tmp_path: Path) -> None:
-    """Line numbers count line breaks inside values, blank lines, and either kind of line end."""
+    """Line numbers count line breaks inside values, blank lines, and either kind of line end; records that are set
+    aside are kept as they are written there."""
     sample = next(each for each in SAMPLES if each.source == "us-sec-issuers-history")
-    body = 'CIK,Ticker,Name,Exchange\n1,A,"Two\nlines",X\nx,B,N,X\n2,C\n3,D,"a\n\nb",X\ny,E,N,X\n'
-    for text, lines in (
-        (body, [4, 5, 9]),
-        (body.replace("\n", "\r\n"), [4, 5, 9]),
-        ("CIK,Ticker,Name,Exchange\n\n1,A,N,X\nx,B,N,X\n\n2,C\n3,D,N,X\ny,E,N,X\n", [4, 6, 8]),
-        ("CIK,Ticker,Name,Exchange\r\n1,A,N,X\nx,B,N,X\r\n2,C\n3,D,N,X\ny,E,N,X\n", [3, 4, 6]),
+    body = 'CIK,Ticker,Name,Exchange\n1,A,"Two\nlines",X\nx ,B, N,X\n2,C\n3,D,"a\n\nb",X\ny,E,"N\n\nM",X\nz,F,N,X\n'
+    for text, lines, texts in (
+        (body, [4, 5, 9, 12], ["x ,B, N,X", "2,C", 'y,E,"N\n\nM",X', "z,F,N,X"]),
+        (body.replace("\n", "\r\n"), [4, 5, 9, 12], ["x ,B, N,X", "2,C", 'y,E,"N\r\n\r\nM",X', "z,F,N,X"]),
+        ("CIK,Ticker,Name,Exchange\n\n1,A,N,X\nx,B,N,X\n\n2,C\n3,D,N,X\ny,E,N,X\n", [4, 6, 8], None),
+        ("CIK,Ticker,Name,Exchange\r\n1,A,N,X\nx,B,N,X\r\n2,C\n3,D,N,X\ny,E,N,X\n", [3, 4, 6], None),
     ):
         staged = sample.adapter().stage(written(tmp_path, sample, text), connection)
-        assert [each[0] for each in refused(staged)] == lines, text
+        found = refused(staged)
+        assert [each[0] for each in found] == lines, text
+        assert [each[2] for each in found] == (texts or ["x,B,N,X", "2,C", "y,E,N,X"])
 
 
 def test_a_quotation_mark_that_never_closes_swallows_nothing(connection: DuckDBPyConnection, tmp_path: Path) -> None:

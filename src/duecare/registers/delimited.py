@@ -19,8 +19,17 @@ import numpy.typing as npt
 from duckdb import DuckDBPyConnection
 
 from duecare.errors import BadInput
-from duecare.registers.files import Lines, Plain, blank_lines, count_lines, lines_at, unpacked, with_plain_newlines
-from duecare.registers.staging import Records, clean_sql, identifier, literal, scratch
+from duecare.registers.files import (
+    Lines,
+    Plain,
+    blank_lines,
+    count_lines,
+    lines_at,
+    text_at,
+    unpacked,
+    with_plain_newlines,
+)
+from duecare.registers.staging import LONGEST_TEXT, Records, clean_sql, identifier, literal, scratch
 
 _LONGEST = 2_000_000  # DuckDB's longest record, in bytes
 
@@ -145,6 +154,7 @@ class CsvRecords(Records):
             np.asarray(found["misencoded"], dtype=bool),
         )
 
+    @cached_property
     def _surplus(self) -> int:
         """Lines beyond one for each record."""
         good = int(self._one(f"SELECT count(*) FROM {self.table}")[0])
@@ -156,8 +166,7 @@ class CsvRecords(Records):
         )
 
     def _unexplained(self) -> bool:
-        surplus = self._surplus()
-        return surplus > 0 and surplus > int(self._tall[1].sum()) + len(blank_lines(self.plain.path))
+        return self._surplus > 0 and self._surplus > int(self._tall[1].sum()) + len(blank_lines(self.plain.path))
 
     def _malformed_lines(self) -> int:
         return len(self._malformed.offsets)
@@ -165,9 +174,10 @@ class CsvRecords(Records):
     def _add_malformed(self, rejects: str) -> None:
         if not len(self._malformed.offsets):
             return
-        table = self._numbered(self._malformed.offsets, self._malformed.lines)
+        table = self._kept(record=self._malformed.offsets, line=self._malformed.lines)
+        text = f"left(trim(csv_line, chr(13) || chr(10)), {LONGEST_TEXT})"
         self.connection.execute(
-            f"INSERT INTO {rejects} SELECT n.line, {_REASON}, left(ltrim(csv_line, chr(10)), 500) FROM {self._errors} "
+            f"INSERT INTO {rejects} SELECT n.line, {_REASON}, {text} FROM {self._errors} "
             f"JOIN {table} n ON record = line_byte_position - 1 + starts_with(csv_line, chr(10))::INTEGER "
             "QUALIFY row_number() OVER (PARTITION BY line_byte_position ORDER BY column_idx) = 1"
         )
@@ -176,9 +186,8 @@ class CsvRecords(Records):
         """Without line breaks inside values, a record is a line; with them, their count before it is added."""
         malformed = self._malformed
         header = _height(self.plain, self._dialect)
-        surplus = self._surplus()
-        taller, extra = self._tall if surplus > 0 else (np.empty(0, np.int64), np.empty(0, np.int64))
-        blank = blank_lines(self.plain.path) if surplus > 0 and not len(taller) else np.empty(0, np.int64)
+        taller, extra = self._tall
+        blank = blank_lines(self.plain.path) if self._surplus > 0 and not len(taller) else np.empty(0, np.int64)
         # A malformed record's own number (DuckDB counts blank lines into it), less the header and the malformed ones
         # before it, is how many good records come before it.
         numbers = malformed.numbers - np.searchsorted(blank, malformed.lines)
@@ -189,9 +198,17 @@ class CsvRecords(Records):
         shifted: Lines = lines + np.searchsorted(blank - np.arange(len(blank)), lines, side="right")
         return shifted
 
+    def _texts_of(self, places: Lines, lines: Lines) -> list[str]:
+        taller, extra = self._tall
+        heights = np.ones_like(lines)
+        heights[np.isin(places, taller)] += extra[np.isin(taller, places)]
+        return text_at(self.plain.path, lines, heights, LONGEST_TEXT)
+
     @cached_property
     def _tall(self) -> tuple[Lines, Lines]:
         """The places of the records with line breaks inside values, and how many breaks each has."""
+        if self._surplus <= 0:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
         breaks = " + ".join(
             f"coalesce(length(c{place}) - length(replace(c{place}, chr(10), '')), 0)"
             for place in range(len(self.header))

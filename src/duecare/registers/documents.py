@@ -17,8 +17,8 @@ import numpy.typing as npt
 from duckdb import DuckDBPyConnection
 
 from duecare.errors import BadInput
-from duecare.registers.files import Lines, Plain, unpacked
-from duecare.registers.staging import Records, clean_sql, identifier, literal, scratch
+from duecare.registers.files import Lines, Plain, text_at, unpacked
+from duecare.registers.staging import LONGEST_TEXT, Records, clean_sql, identifier, literal, scratch
 
 _CHUNK = 4 << 20
 _MAX_RECORD = 32 << 20
@@ -51,16 +51,14 @@ class JsonRecords(Records):
         table = scratch("records")
         super().__init__(connection, plain, table, [*columns, *(name for name in derived if name not in columns)])
         self._starts: Lines | None = None
-        source = plain.path
+        self._source = plain.path
         if shape is not Shape.LINES:
-            source = plain.folder / "records"
-            self._starts = split(plain, source, 2 if shape is Shape.ARRAY and _first(plain) == b"{" else 1)
-        self._load(source, table, columns, derived, shape)
+            self._source = plain.folder / "records"
+            self._starts = split(plain, self._source, 2 if shape is Shape.ARRAY and _first(plain) == b"{" else 1)
+        self._load(table, columns, derived, shape)
         self._judge(shape)
 
-    def _load(
-        self, source: Path, table: str, columns: Mapping[str, str], derived: Mapping[str, str], shape: Shape
-    ) -> None:
+    def _load(self, table: str, columns: Mapping[str, str], derived: Mapping[str, str], shape: Shape) -> None:
         line = "line"
         if shape is Shape.MEMBERS:
             line = 'regexp_replace(line, \'^\\s*("(?:[^"\\\\]|\\\\.)*")\\s*:\', \'{"key":\\1,"value":\') || \'}\''
@@ -76,7 +74,7 @@ class JsonRecords(Records):
                 "'not a JSON object' END AS state FROM (SELECT blank, document, "
                 f"json_extract_string(document, [{paths}]) AS found FROM (SELECT "
                 "line IS NULL OR trim(line) = '' AS blank, "
-                f"TRY_CAST({line} AS JSON) AS document FROM read_csv({literal(str(source))}, "
+                f"TRY_CAST({line} AS JSON) AS document FROM read_csv({literal(str(self._source))}, "
                 "columns={'line': 'VARCHAR'}, auto_detect=false, header=false, delim='\x01', quote='', escape='', "
                 f"max_line_size={_MAX_RECORD}))))"
             )
@@ -103,6 +101,9 @@ class JsonRecords(Records):
 
     def _lines_of(self, places: Lines) -> Lines:
         return places + 1 if self._starts is None else self._starts[places]
+
+    def _texts_of(self, places: Lines, lines: Lines) -> list[str]:
+        return text_at(self._source, places + 1, np.ones_like(places), LONGEST_TEXT)
 
 
 @contextmanager

@@ -93,6 +93,34 @@ def lines_at(path: Path, offsets: Lines) -> Lines:
     return lines
 
 
+def text_at(path: Path, lines: Lines, heights: Lines, longest: int) -> list[str]:
+    """What is written on each of the sorted ``lines`` (1 is the first) and below it, as many lines as its of
+    ``heights``: the first ``longest`` characters, without the line end."""
+    offsets = _offsets_of(path, lines)
+    texts: list[str] = []
+    with path.open("rb") as source:
+        for offset, height in zip(offsets, heights, strict=True):
+            source.seek(int(offset))
+            found = source.read(4 * longest).split(b"\n", int(height))[: int(height)]
+            texts.append(b"\n".join(found).decode("utf-8", errors="replace").rstrip("\r")[:longest])
+    return texts
+
+
+def _offsets_of(path: Path, lines: Lines) -> Lines:
+    """The byte (0 is the first) at which each of the sorted ``lines`` begins."""
+    offsets = np.zeros(len(lines), dtype=np.int64)
+    start, before = 0, 1
+    with path.open("rb") as source:
+        while chunk := source.read(_CHUNK):
+            ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == 10)
+            here = slice(
+                np.searchsorted(lines, before, side="right"), np.searchsorted(lines, before + len(ends), "right")
+            )
+            offsets[here] = start + ends[lines[here] - before - 1] + 1
+            start, before = start + len(chunk), before + len(ends)
+    return offsets
+
+
 def count_lines(path: Path) -> int:
     """How many lines there are; a last one without a line end counts."""
     count, last = 0, b"\n"

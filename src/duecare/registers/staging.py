@@ -17,14 +17,14 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 from duecare.errors import BadInput
 from duecare.registers.adapter import Coverage, Staged
-from duecare.registers.files import Lines, Plain, holds
+from duecare.registers.files import Lines, Plain, holds, text_at
 from duecare.registers.sections import Section
 from duecare.registers.sources import LONGEST_CODE
 
 _SERIAL = itertools.count()
 _BLANKS = " \t\r\n\u3000\u00a0\ufeff"
 _BLANK_END = r"^[\s\x{3000}\x{a0}\x{feff}]|[\s\x{3000}\x{a0}\x{feff}]$"
-_MAX_TEXT = 500
+LONGEST_TEXT = 500  # characters kept of a record that was set aside
 _NUL = "CASE WHEN {} THEN 'a NUL character in its text' END"
 
 
@@ -234,20 +234,19 @@ class Records:
         records = self.connection.execute(f"SELECT DISTINCT record {refused} ORDER BY record").fetchnumpy()
         places = np.asarray(records["record"], dtype=np.int64)
         if len(places):
-            lines = self._numbered(places, self._lines_of(places))
-            text = " || ',' || ".join(f"coalesce({identifier(column)}, '')" for column in self.columns)
-            text = f"replace({text}, chr(0), '\ufffd')"
+            lines = self._lines_of(places)
+            written = self._kept(record=places, line=lines, text=self._texts_of(places, lines))
             reasons = f"SELECT record, string_agg(reason, '; ' ORDER BY reason) AS reasons {refused} GROUP BY record"
             self.connection.execute(
-                f"INSERT INTO {rejects} SELECT line, reasons, left({text}, {_MAX_TEXT}) FROM ({reasons}) "
-                f"JOIN {lines} USING (record) JOIN {self.table} t ON t.rowid = record"
+                f"INSERT INTO {rejects} SELECT line, reasons, replace(text, chr(0), '\ufffd') FROM ({reasons}) "
+                f"JOIN {written} USING (record)"
             )
         return rejects
 
-    def _numbered(self, records: Lines, lines: Lines) -> str:
-        """A table of ``records`` and the ``lines`` they begin on."""
-        table = scratch("lines")
-        self.connection.register(f"{table}_found", pa.table({"record": records, "line": lines}))
+    def _kept(self, **columns: Lines | list[str]) -> str:
+        """A table of ``columns``."""
+        table = scratch("kept")
+        self.connection.register(f"{table}_found", pa.table(columns))
         self.connection.execute(f"CREATE TEMP TABLE {table} AS SELECT * FROM {table}_found")
         self.connection.unregister(f"{table}_found")
         return table
@@ -258,6 +257,10 @@ class Records:
     def _lines_of(self, places: Lines) -> Lines:
         """The line of the file on which each of the sorted record ``places`` begins."""
         return places + 1
+
+    def _texts_of(self, places: Lines, lines: Lines) -> list[str]:
+        """What is written of each of the sorted record ``places``, which begin on ``lines``."""
+        return text_at(self.plain.path, lines, np.ones_like(lines), LONGEST_TEXT)
 
     def _nul_sql(self, column: str) -> str:
         """Whether the text in ``column`` holds a NUL."""
