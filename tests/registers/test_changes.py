@@ -224,6 +224,36 @@ def test_read_below_the_floor_is_held(home: Home, tmp_path: Path) -> None:
     assert ingest_file(home, ListAdapter(), short, day(1)).state == "rejected"
 
 
+def test_a_few_rows_are_held_below_the_floor_too(home: Home, tmp_path: Path) -> None:
+    """Of a list of nineteen only one row is left: nothing is closed. A single row may go by itself."""
+    rows = [("basic", f"E{i}", "", "x") for i in range(19)]
+    ingest_file(home, ListAdapter(), write_list(tmp_path, "a", rows), day(0))
+    assert ingest_file(home, ListAdapter(), write_list(tmp_path, "b", rows[:1]), day(1)).state == "held"
+    assert ingest_file(home, ListAdapter(), write_list(tmp_path, "c", rows[:10]), day(2)).state == "committed"
+    assert [kind for *_, kind in kinds(home, since=day(1))] == ["lapse"] * 9
+
+
+def test_a_single_row_may_be_gone(home: Home, tmp_path: Path) -> None:
+    """What lists one thing, or none, is not below any floor."""
+    there = write_list(tmp_path, "a", [("basic", "A", "", "x"), ("people", "A", "p", "head")])
+    gone = write_list(tmp_path, "b", [("basic", "A", "", "x")])
+    ingest_file(home, ListAdapter(), there, day(0))
+    assert ingest_file(home, ListAdapter(), gone, day(1)).changes == {"lapse": 1}
+
+
+def test_a_late_list_is_measured_at_its_own_moment(home: Home, tmp_path: Path) -> None:
+    """An older list of a register that has grown is taken in; one that was cut short then is held, and so is one of
+    which the next list shows little."""
+    rows = [("basic", f"E{i}", "", "x") for i in range(60)]
+    ingest_file(home, ListAdapter(), write_list(tmp_path, "new", rows), day(10))
+    assert ingest_file(home, ListAdapter(), write_list(tmp_path, "old", rows[:12]), day(2)).state == "committed"
+    cut = ingest_file(home, ListAdapter(), write_list(tmp_path, "cut", rows[:2]), day(6))
+    assert (cut.state, "where 12 are held" in cut.reason) == ("held", True)
+    more = ingest_file(home, ListAdapter(), write_list(tmp_path, "more", rows), day(1))
+    assert (more.state, "the next list has 12" in more.reason) == ("held", True)
+    assert kinds(home, kind="lapse") == []
+
+
 def test_released_batch_is_applied(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was held below the floor is applied once an operator says so."""
     from duecare.registers import catalogue
@@ -440,7 +470,7 @@ def test_order_of_arrival_does_not_matter(
         paths.append((path, day(number)))
     ends = []
     for index, order in enumerate([paths, paths[::-1], data.draw(st.permutations(paths))]):
-        with Home(load(home=folder / f"home{index}")) as opened:
+        with Home(load(home=folder / f"home{index}", lapse_floor=0)) as opened:
             for path, at in order:
                 ingest_file(opened, ListAdapter(), path, at)
             ends.append((facts(opened), held(opened)))

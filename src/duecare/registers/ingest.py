@@ -215,7 +215,8 @@ def _commit(
     rows = {item.section.name: item.rows for item in made.sections}
     counts: dict[str, Any] = {"rows": rows, "reads": _reads(home, made), "rejects": rejects}
     sections = {item.section.name: item.coverage.value for item in made.sections}
-    why = "" if released else shortfall(home, tables, made, home.settings.lapse_floor)
+    late = fold.is_late(home, tables, made)
+    why = "" if released else shortfall(home, tables, made, home.settings.lapse_floor, late=late)
     outcome = Outcome(
         arrival.id, arrival.source, "held", arrival.observed_at, sum(rows.values()), rejects, file, {}, why
     )
@@ -227,7 +228,6 @@ def _commit(
             )  # fmt: skip
         return outcome
     progress("comparing")
-    late = fold.is_late(home, tables, made)
     if late:
         fold.insert(home, tables, made, arrival.id, adapter.version, adapter.source.fresh_for)
         changed = "work.final_changes"
