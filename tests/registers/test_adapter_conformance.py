@@ -15,7 +15,9 @@ from duecare.errors import BadInput
 from duecare.registers.adapter import Coverage, FileAdapter, Staged, adapters
 from duecare.registers.adapters.csv_mapping import CsvMapping
 from duecare.registers.adapters.uk_sponsors import UkSponsors
-from duecare.registers.ingest import must_be_file
+from duecare.registers.ingest import ingest_file, must_be_file
+from duecare.settings import load
+from duecare.store.home import Home
 from tests.registers.samples import SAMPLES, Sample, damaged
 
 each_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda each: f"{each.source}/{each.file}")
@@ -310,6 +312,16 @@ def test_a_part_of_the_companies_speaks_only_for_itself(connection: DuckDBPyConn
         archive.writestr("BasicCompanyData-2026-02-01-part1_7.csv", sample.text)
     staged = sample.adapter().stage(tmp_path / "snapshot", connection)
     assert set(staged.coverage.values()) == {Coverage.LISTED}
+
+
+def test_a_row_that_is_set_aside_closes_none_of_its_company(tmp_path: Path) -> None:
+    """A file speaks for the companies it names; a row of one of them that cannot be read is not gone."""
+    sample = next(each for each in SAMPLES if each.source == "mapped")
+    bad = sample.text.replace("Example Ltd;00000001;b", "Example Ltd;0000000l;b")
+    with Home(load(home=tmp_path / "home")) as home:
+        ingest_file(home, sample.adapter(), sample.path)
+        outcome = ingest_file(home, sample.adapter(), written(tmp_path, sample, bad))
+    assert (outcome.rejects, outcome.changes) == (1, {})
 
 
 def test_conflicting_records_are_told_and_the_common_one_is_kept(

@@ -134,9 +134,21 @@ def test_a_list_with_holes_closes_nothing(home: Home, tmp_path: Path) -> None:
     again = write_list(tmp_path, "again", [("basic", "A", "", "Alva"), *rows[1:], ("people", "A", "r", "x")])
     ingest_file(home, ListAdapter(), whole, day(0))
     assert ingest_file(home, ListAdapter(), holes, day(1)).changes == {"event": 1}
+    (source,) = company(home, "B")["sources"]
+    assert [fact["last_observed"] for fact in source["sections"]["basic"]["facts"]] == [day(0).isoformat()]
+    assert source["last_read"] == source["sections"]["people"]["last_read"] == day(0).isoformat()
+    assert company(home, "A")["sources"][0]["last_read"] == day(1).isoformat()
     assert ingest_file(home, ListAdapter(), again, day(2)).changes == {"event": 2}
     windows = {(c["section"], c["key"]): c["not_before"] for c in query(home, since=day(2))}
     assert windows == {("basic", ""): day(1), ("people", "r"): day(0)}
+
+
+def test_a_list_with_holes_alone_calls_nothing_empty(home: Home, tmp_path: Path) -> None:
+    """Where only a list with holes was read, what it shows was observed, and the rest counts as never read."""
+    ingest_file(home, ListAdapter(), write_list(tmp_path, "a", [("basic", "A", "", "Alpha")], HOLES), day(0))
+    (source,) = company(home, "A")["sources"]
+    assert source["last_read"] == day(0).isoformat()
+    assert {name: section["state"] for name, section in source["sections"].items()} == {"basic": "read"}
 
 
 def test_records_set_aside_are_no_news(home: Home, tmp_path: Path) -> None:

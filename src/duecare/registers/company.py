@@ -17,9 +17,10 @@ from sqlalchemy.orm import Session
 
 from duecare.clock import end_of_day
 from duecare.errors import UnknownName
+from duecare.registers.adapter import Coverage
 from duecare.registers.catalogue import all_adapters
 from duecare.registers.models import Batch, Dispute
-from duecare.registers.tables import WHOLE, Tables, known_sources
+from duecare.registers.tables import READABLE, WHOLE, WITHOUT_HOLES, Tables, known_sources
 from duecare.store.home import Home
 
 
@@ -84,7 +85,8 @@ def company(home: Home, entity: str, *, as_of: date | None = None, known_at: dat
         adapter = adapters.get(name)
         declared = [section.name for section in adapter.sections] if adapter else []
         sections = _sections(shown[name], reads, [row for row in decided if row.source == name], declared)
-        last = max((read["last_read"] for read in reads.values() if read["last_read"]), default=None)
+        checked = [read["last_read"] for read in reads.values()] + [fact.last_observed for fact in facts]
+        last = max(filter(None, checked), default=None)
         stale = bool(adapter and last and then - last > adapter.source.fresh_for)
         sources.append(
             {
@@ -144,10 +146,10 @@ def _facts(
             FROM {tables.scan("facts")} WHERE entity = ? AND first_observed <= ?
             WINDOW one AS (PARTITION BY section, key ORDER BY first_observed)),
         reads AS (SELECT section, observed_at FROM {tables.scan("reads")}
-                  WHERE entity IN (?, '{WHOLE}') AND observed_at <= ? AND state IN ('read', 'empty'))
+                  WHERE entity IN (?, '{WHOLE}') AND observed_at <= ? AND {WITHOUT_HOLES})
         SELECT v.section, v.key, v.value, v.effective_on, v.first_observed, v.not_before, v.ended, v.replaced,
                v.snapshot, v.batch,
-               (SELECT max(r.observed_at) FROM reads r WHERE r.section = v.section
+               (SELECT coalesce(max(r.observed_at), v.first_observed) FROM reads r WHERE r.section = v.section
                 AND r.observed_at >= v.first_observed AND (v.ended IS NULL OR r.observed_at < v.ended))
         FROM versions v WHERE v.value IS NOT NULL ORDER BY v.section, v.key, v.first_observed""",
             [entity, until, entity, until],
@@ -170,12 +172,14 @@ def _facts(
 
 
 def _reads(home: Home, tables: Tables, entity: str, until: datetime) -> dict[str, dict[str, Any]]:
+    """Section → how it was read last; a list with holes may have missed this entity, and does not count."""
     rows = (
         home.lake.connection.cursor()
         .execute(
             f"""SELECT section, arg_max(state, (observed_at, seq)), arg_max(note, (observed_at, seq)),
-               max(observed_at) FILTER (state IN ('read', 'empty')), max(observed_at)
-        FROM {tables.scan("reads")} WHERE entity IN (?, '{WHOLE}') AND observed_at <= ? GROUP BY ALL""",
+               max(observed_at) FILTER ({READABLE}), max(observed_at)
+        FROM {tables.scan("reads")}
+        WHERE entity IN (?, '{WHOLE}') AND observed_at <= ? AND coverage <> '{Coverage.PARTIAL}' GROUP BY ALL""",
             [entity, until],
         )
         .fetchall()
@@ -224,7 +228,7 @@ def _sections(
     for name in ordered:
         read = reads.get(name)
         current = [fact.as_json() for fact in shown.current if fact.section == name]
-        state = read["state"] if read else "not_read"
+        state = read["state"] if read else "read" if current else "not_read"
         if state == "read" and not current:
             state = "empty"
         made[name] = {

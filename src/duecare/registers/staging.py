@@ -149,11 +149,13 @@ class Records:
         coverage: Mapping[str, Coverage],
         *,
         reads: DuckDBPyRelation | None = None,
+        scattered: Collection[str] = (),
         may_be_empty: bool = False,
     ) -> Staged:
         """What was read. Raises ``BadInput`` where no record can be read; ``may_be_empty``: unless there is none.
 
         A whole list of which records were set aside has holes: what they would have said, and of whom, is not known.
+        So have ``scattered`` sections, of which the rows of one entity stand in several records, whatever they cover.
         """
         if set(coverage) != set(self._relations):
             raise ValueError(f"coverage of {sorted(coverage)} for sections {sorted(self._relations)}")
@@ -170,7 +172,7 @@ class Records:
             raise BadInput(f"{self.plain.title} holds no records.", hint="A list of none is not taken for a list.")
         return Staged(
             rows=dict(self._relations),
-            coverage=self._with_holes(coverage) if refused else dict(coverage),
+            coverage=self._with_holes(coverage, scattered) if refused else dict(coverage),
             reads=reads,
             rejects=self.connection.sql(f"SELECT line, reason, text FROM {rejects} ORDER BY line, reason"),
         )
@@ -186,11 +188,14 @@ class Records:
         )
         return True
 
-    def _with_holes(self, coverage: Mapping[str, Coverage]) -> dict[str, Coverage]:
+    def _with_holes(self, coverage: Mapping[str, Coverage], scattered: Collection[str]) -> dict[str, Coverage]:
         aside = self._count(f"SELECT count(*) FROM {self._bad} WHERE whole AND reason IS NOT NULL")
         if not aside and not self._malformed_lines():
             return dict(coverage)  # a duplicate says nothing of its own
-        return {name: Coverage.PARTIAL if each is Coverage.WHOLE else each for name, each in coverage.items()}
+        return {
+            name: Coverage.PARTIAL if each is Coverage.WHOLE or name in scattered else each
+            for name, each in coverage.items()
+        }
 
     def _malformed_lines(self) -> int:
         """How many records could not even be split into columns."""

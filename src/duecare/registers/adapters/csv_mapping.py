@@ -96,7 +96,8 @@ class CsvMapping:
                     part.section, entity=_joined(self._entity), key=_joined(part.key) if part.key else "''",
                     fields=fields, effective=date_sql(date, part.date_format) if date else "NULL::DATE",
                 )  # fmt: skip
-            return records.staged({part.section.name: part.coverage for part in self._parts})
+            scattered = [part.section.name for part in self._parts if part.key and part.coverage is Coverage.LISTED]
+            return records.staged({part.section.name: part.coverage for part in self._parts}, scattered=scattered)
 
     def _faults(self) -> list[str]:
         faults = []
