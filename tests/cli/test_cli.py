@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -308,6 +309,19 @@ def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "is a file" in done.stderr
     assert wrong.read_text() == "mine"
+
+
+def test_a_home_may_stand_before_the_command(lists: tuple[Path, Path], tmp_path: Path) -> None:
+    """``--home`` counts wherever it stands; what stands after the command wins."""
+    home = tmp_path / "home"
+    assert run("--home", home, "ingest", "us-sec-issuers-history", lists[0]).returncode == 0
+    for words in (
+        ("--home", home, "company", "0000000001"),
+        ("--home", tmp_path / "other", "company", "0000000001", "--home", home),
+    ):
+        assert "Alpha Inc" in run(*words).stdout
+    assert not (tmp_path / "other").exists()
+    assert run("--version").stdout == f"duecare {version('duecare')}\n"
 
 
 def test_two_homes_never_touch(lists: tuple[Path, Path], tmp_path: Path, database_url: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from duecare.cli import cases, company, demo, ingest, snapshot, sources, witness
@@ -15,6 +18,7 @@ from duecare.cli.erase import erase
 from duecare.cli.held import held
 from duecare.cli.keys import keys
 from duecare.cli.notices import notices
+from duecare.cli.output import HomeOption
 from duecare.cli.passes import passes
 from duecare.cli.policies import policies
 from duecare.cli.proof import proof
@@ -33,6 +37,24 @@ app = typer.Typer(
     rich_markup_mode="rich",
     add_completion=False,
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"duecare {version('duecare')}")
+        raise typer.Exit
+
+
+@app.callback()
+def every(
+    home: HomeOption = None,
+    told: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What can be given before any command: ``--home`` counts for all of them."""
+
+
 app.add_typer(sources.app, name="sources")
 app.command()(ingest.ingest)
 app.command()(ingest.crawl)

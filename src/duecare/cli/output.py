@@ -33,8 +33,20 @@ _TURNING = frozenset(("LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "P
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
+
+def _home_given(context: typer.Context, home: Path | None) -> Path | None:
+    """``home``, or what was given before the command's name."""
+    above = context.parent
+    while home is None and above is not None:
+        home, above = above.params.get("home"), above.parent
+    return home
+
+
 HomeOption = Annotated[
-    Path | None, typer.Option("--home", help="Folder where everything lives (default: DUECARE_HOME or ~/.duecare).")
+    Path | None,
+    typer.Option(
+        "--home", help="Folder where everything lives (default: DUECARE_HOME or ~/.duecare).", callback=_home_given
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
