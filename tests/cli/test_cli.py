@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from typer.testing import CliRunner
 from duecare.cli import main
 from duecare.cli.app import app
 from duecare.evidence.cosignature import WitnessSigningKey
+from duecare.store.packs import PackWriter
 from tests.docs.cli_reference import commands
 
 ROOT = Path(__file__).parents[2]
+COMPANY = "913101127345759975"
 BEYOND = "99999999999999999999"
 ROWS = "CIK,Ticker,Name,Exchange\n0000000001,AA,{name},NYSE\n0000000002,BB,Beta Inc,NYSE\n"
 
@@ -106,6 +109,23 @@ def test_a_file_that_was_put_aside_is_not_offered_for_release(tmp_path: Path) ->
     again = run("ingest", source, cut, home=home)
     assert "rejected before" in again.stdout
     assert "screen release" not in again.stdout
+
+
+def test_pages_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    """A saved page that is no report is refused; one of a crawl is named with the reason, and the exit code is 1."""
+    source, home, at = "cn-national-register", tmp_path / "home", datetime(2026, 10, 1, tzinfo=UTC)
+    page, pack = tmp_path / f"{COMPANY}-2026-10-01.html", tmp_path / "crawl.pack"
+    page.write_text("<html>请输入验证码</html>")
+    refused = run("ingest", source, page, home=home)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"{page.name} cannot be read as the page about {COMPANY}" in refused.stderr.replace("\n", " ")
+    with PackWriter(pack) as writer:
+        writer.add(COMPANY, "https://register.invalid/", at, 200, page.read_bytes())
+    told = run("ingest", source, pack, home=home)
+    assert told.returncode == 1
+    assert f"unreadable: {COMPANY}: the page has none of the panels" in told.stdout
+    again = run("ingest", source, pack, "--json", home=tmp_path / "other")
+    assert (again.returncode, json.loads(again.stdout)["unreadable"][0]["entity"]) == (1, COMPANY)
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt(), RuntimeError("Query interrupted"), SystemExit(130)])

@@ -14,7 +14,7 @@ from duecare.demo.world import World
 from duecare.errors import BadInput
 from duecare.registers.adapters.national_register import NationalRegister
 from duecare.registers.company import company
-from duecare.registers.ingest import ingest_file, ingest_pages, release
+from duecare.registers.ingest import ingest_file, ingest_pages, observed_in_name, release
 from duecare.registers.pages import find_page, full_hash
 from duecare.registers.tables import Tables
 from duecare.settings import load
@@ -91,6 +91,79 @@ def test_a_file_is_found_as_well(home: Home, tmp_path: Path) -> None:
     page = find_page(home, basic["snapshot"])
     assert page is not None
     assert (page.body, page.address, page.entity, page.fetched_at) == (path.read_bytes(), "list.json", "", day(0))
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (bytes(range(256)) * 8, "no HTML page"),
+        ("<html><body>请输入验证码</body></html>".encode(), "none of the panels of a report."),
+        ("<html><body><h2>基本信息</h2></body></html>".encode("gbk"), "byte 16 is not UTF-8"),
+        (None, "the page is about {other}"),
+    ],
+    ids=["random bytes", "captcha", "GBK", "another company"],
+)
+def test_a_saved_page_that_is_not_the_companys_is_refused(
+    home: Home, world: World, tmp_path: Path, body: bytes | None, says: str
+) -> None:
+    """What is no report, or of another company, is said to be that, by its file's name; nothing of it is kept."""
+    code, other = world.codes[:2]
+    path = tmp_path / f"{code}-2026-10-01.html"
+    path.write_bytes(body or render(world.state(other, date(2026, 10, 1))))
+    with pytest.raises(BadInput, match=f"{code}-2026-10-01.html cannot be read as the page about {code}") as raised:
+        ingest_file(home, REGISTER, path)
+    assert says.format(other=other) in raised.value.message
+    assert not list(home.snapshots.root.rglob("*.*"))
+
+
+def test_a_saved_page_is_named_by_a_code(home: Home, world: World, tmp_path: Path) -> None:
+    """A code in the name is taken as it may be written, and refused where it is none."""
+    code, body = world.codes[0], render(world.state(world.codes[0], date(2026, 10, 1)))
+    path = tmp_path / f"{code[:17]}{'0' if code[17] != '0' else '1'}-2026-10-01.html"
+    path.write_bytes(body)
+    with pytest.raises(BadInput, match=f"{path.name} is not named by its company") as raised:
+        ingest_file(home, REGISTER, path)
+    assert "one character is probably mistyped" in raised.value.hint
+    ingest_file(home, REGISTER, path.rename(tmp_path / f"{code.lower()}-2026-10-01.html"))
+    assert company(home, code)["sources"][0]["sections"]["basic"]["state"] == "read"
+
+
+def test_a_crawl_says_what_of_it_is_unreadable(home: Home, world: World, tmp_path: Path) -> None:
+    """Each page of which nothing could be read is named with the reason; of a section, how many have it, and one."""
+    pages = bodies(world, date(2026, 10, 1))
+    first, second, third = sorted(pages)[:3]
+    pages = {code: pages[code] for code in (first, second, third)}
+    for code in (first, third):
+        pages[code] = (
+            pages[code]
+            .replace("职务".encode(), "职位".encode())
+            .replace('<p class="none">暂无主要人员信息</p>'.encode(), b"")
+        )
+    pages[second] = b"<html>wait</html>"
+    pack = tmp_path / "crawl.pack"
+    with PackWriter(pack) as writer:
+        for code, page in pages.items():
+            writer.add(code, address(code), day(0), 200, page)
+    outcome = ingest_pages(home, REGISTER, pack)
+    assert outcome.state == "committed"
+    assert [(each.entity, each.section, each.entities) for each in outcome.unreadable] == [
+        (second, "", 1),
+        (first, "personnel", 2),
+    ]
+    assert outcome.unread == outcome.unreadable[:1]
+    said = outcome.as_json()["unreadable"]
+    assert said[0] == {
+        "entity": second, "section": None, "reason": "the page has none of the panels of a report", "entities": 1,
+    }  # fmt: skip
+    assert (said[1]["entity"], said[1]["section"]) == (first, "personnel")
+
+
+@pytest.mark.parametrize("name", ["2025-02-31.csv", "list-2025-13-01.csv", "20250231.csv", "A-2025-00-10.html"])
+def test_a_day_that_there_is_not_is_refused(name: str) -> None:
+    """A misspelt day in a file's name is no reason to take it as received now."""
+    with pytest.raises(BadInput, match=f"{name} names a day that there is not"):
+        observed_in_name(name)
+    assert observed_in_name("20259999.csv") is None
 
 
 def test_a_hash_may_be_given_by_its_beginning_or_as_a_link(home: Home, world: World, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def ingest(
     from duecare.registers.ingest import ingest_file, must_be_file
 
     at = parse_moment(observed_at) if observed_at else None
-    held = False
+    wanting = False
     with Home(load(home=home)) as opened:
         adapter = adapter_for(opened, source)
         for path in files:
@@ -46,12 +46,12 @@ def ingest(
         for path in files:
             with working(f"Ingesting {path.name}") as step:
                 outcome = ingest_file(opened, adapter, path, at, step)
-            held = held or outcome.state == "held"
+            wanting = wanting or outcome.state == "held" or bool(outcome.unread)
             if as_json:
                 print_json_line({"file": str(path), **outcome.as_json()})
             else:
                 _say_outcome(path.name, outcome)
-    if held:
+    if wanting:
         raise typer.Exit(1)
 
 
@@ -112,7 +112,7 @@ def crawl(
         print_json({**outcome.as_json(), "fetched": result.fetched, "failed": [list(each) for each in failed]})
     else:
         _say_outcome(site, outcome)
-    if outcome.state == "held" or failed:
+    if outcome.state == "held" or failed or outcome.unread:
         raise typer.Exit(1)
 
 
@@ -162,9 +162,22 @@ def _say_outcome(name: str, outcome: Outcome) -> None:
     if outcome.state == "held":
         say(f"{title}: [yellow]held[/]. {plain(outcome.reason)}")
         say(f"  Look at it, then: duecare screen release {outcome.batch[:8]} --by NAME --reason WHY")
+        _say_unreadable(outcome)
         return
     found = ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in sorted(outcome.changes.items()))
     late = " It is older than what was held: it found its place, and makes no news." if outcome.late else ""
     say(f"{title}: {outcome.rows:,} rows; {found or 'no change'}.{late}")
     if outcome.rejects:
         say(f"  [yellow]{outcome.rejects:,} rows set aside[/]: {plain(outcome.rejects_file)}")
+    _say_unreadable(outcome)
+
+
+def _say_unreadable(outcome: Outcome) -> None:
+    sections = [each for each in outcome.unreadable if each.section]
+    for each in (*outcome.unread[:_SHOWN], *sections):
+        what = f"{each.section} of {each.entities:,} companies is unreadable" if each.section else "unreadable"
+        say(f"  [yellow]{plain(what)}[/]: {plain(each.entity)}: {plain(each.reason)}")
+    if len(outcome.unread) > _SHOWN:
+        say(f"  and {len(outcome.unread) - _SHOWN:,} more pages; --json names them all.")
+    if outcome.unreadable:
+        say("  What could not be read says nothing: what was known of it stands.")

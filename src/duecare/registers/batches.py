@@ -19,7 +19,7 @@ from duecare.evidence.outbox import record
 from duecare.registers import held
 from duecare.registers.adapter import Coverage
 from duecare.registers.models import Batch, BatchCount
-from duecare.registers.reading import Stage, StagedSection
+from duecare.registers.reading import Stage, StagedSection, Unreadable
 from duecare.registers.tables import COULD_DENY, READABLE, WHOLE, Tables
 from duecare.store.home import Home
 
@@ -47,7 +47,8 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an arrival. ``state``: ``committed``, ``held``, ``known`` (it was here already)."""
+    """What became of an arrival. ``state``: ``committed``, ``held``, ``known`` (it was here already). ``unreadable``:
+    what a page had that could not be read, and so says nothing."""
 
     batch: str
     source: str
@@ -59,10 +60,17 @@ class Outcome:
     changes: dict[str, int]
     reason: str = ""
     late: bool = False
+    unreadable: tuple[Unreadable, ...] = ()
+
+    @property
+    def unread(self) -> tuple[Unreadable, ...]:
+        """The pages of which nothing could be read."""
+        return tuple(each for each in self.unreadable if not each.section)
 
     def as_json(self) -> dict[str, Any]:
         """For ``--json``."""
-        return {**self.__dict__, "observed_at": self.observed_at.isoformat()}
+        unreadable = [each.as_json() for each in self.unreadable]
+        return {**self.__dict__, "observed_at": self.observed_at.isoformat(), "unreadable": unreadable}
 
 
 def find(session: Session, batch: str) -> Batch:

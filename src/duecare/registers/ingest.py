@@ -17,8 +17,9 @@ from typing import Any
 from duecare.clock import utc
 from duecare.errors import BadInput, UseError
 from duecare.evidence.outbox import record
+from duecare.identifiers import check, normalise
 from duecare.registers import fold, held
-from duecare.registers.adapter import Adapter, Coverage, FileAdapter, Page, PageAdapter
+from duecare.registers.adapter import Adapter, CodedAdapter, Coverage, FileAdapter, Page, PageAdapter
 from duecare.registers.batches import (
     Arrival,
     Outcome,
@@ -32,7 +33,7 @@ from duecare.registers.batches import (
 from duecare.registers.detection import Detected, detect
 from duecare.registers.models import Batch
 from duecare.registers.pages import Places, write_places
-from duecare.registers.reading import Stage, StagedSection, open_workshop, prepare, read_pages
+from duecare.registers.reading import Stage, StagedSection, open_workshop, prepare, read_pages, unreadable
 from duecare.registers.tables import READABLE, Tables
 from duecare.registers.tidy import tidy_if_due
 from duecare.store.home import Home
@@ -49,19 +50,27 @@ class _Released:
     reason: str
 
 
-_DATE_IN_NAME = re.compile(r"(?<!\d)(20\d\d|19\d\d)-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])(?!\d)")
+_DATE_IN_NAME = re.compile(
+    r"(?<!\d)(?:(?P<year>(?:20|19)\d\d)-(?P<month>\d\d)-(?P<day>\d\d)|"
+    r"(?P<_year>(?:20|19)\d\d)(?P<_month>0[1-9]|1[0-2])(?P<_day>0[1-9]|[12]\d|3[01]))(?!\d)"
+)
 
 
 def observed_in_name(filename: str) -> datetime | None:
-    """The day named in a file's name (``2025-02-27.csv``, ``BasicCompanyData-2026-11-01.zip``), as midnight UTC."""
+    """The day named in a file's name (``2025-02-27.csv``, ``BasicCompanyData-2026-11-01.zip``), as midnight UTC.
+
+    Raises ``BadInput`` where it names a day that there is not."""
     found = _DATE_IN_NAME.search(filename)
     if found is None:
         return None
+    year, month, day = (int(part) for part in found.groups() if part)
     try:
-        year, month, day = (int(part) for part in found.groups())
         return datetime(year, month, day, tzinfo=UTC)
     except ValueError:
-        return None
+        raise BadInput(
+            f"{filename} names a day that there is not: {found[0]}.",
+            hint="Give the moment the file was received with --observed-at, or rename it.",
+        ) from None
 
 
 def ingest_file(
@@ -218,8 +227,9 @@ def _commit(
     late = fold.is_late(home, tables, made)
     why = "" if released else shortfall(home, tables, made, home.settings.lapse_floor, late=late)
     outcome = Outcome(
-        arrival.id, arrival.source, "held", arrival.observed_at, sum(rows.values()), rejects, file, {}, why
-    )
+        arrival.id, arrival.source, "held", arrival.observed_at, sum(rows.values()), rejects, file, {}, why,
+        unreadable=unreadable(home.lake.connection, made),
+    )  # fmt: skip
     if why:
         with home.database.session() as session:
             record_batch(
@@ -330,17 +340,36 @@ def _ingest_page_file(home: Home, adapter: PageAdapter, path: Path, at: datetime
             f"{path.name} is neither a page (.html, named by the company's code) nor a pack (.pack).",
             hint=f"`duecare crawl {adapter.source.name} --site ADDRESS` makes a pack.",
         )
+    entity, body = _entity_in_name(adapter, path), path.read_bytes()
+    read = adapter.read(Page(entity, path.name, at, body))
+    if not read.sections:
+        reason = next(iter(read.unreadable.values()), "it says nothing of any company")
+        raise BadInput(
+            f"{path.name} cannot be read as the page about {entity}: {reason}.",
+            hint="Save that company's page anew, whole and as received. Nothing was kept of this one.",
+        )
     folder = home.path / "incoming"
     folder.mkdir(exist_ok=True)
     pack = folder / f"{path.stem}-{at:%Y%m%dT%H%M%S}.pack"
     pack.unlink(missing_ok=True)
-    entity = _DATE_IN_NAME.sub("", path.stem).strip("-_ ")
     with PackWriter(pack) as writer:
-        writer.add(entity=entity, url=path.name, fetched_at=at, status=200, body=path.read_bytes())
+        writer.add(entity=entity, url=path.name, fetched_at=at, status=200, body=body)
     try:
         return ingest_pages(home, adapter, pack, progress)
     finally:
         pack.unlink(missing_ok=True)
+
+
+def _entity_in_name(adapter: PageAdapter, path: Path) -> str:
+    """The company's code in the name of a page file (``91500000MA5U0000XN-2019-02-20.html``)."""
+    entity = normalise(_DATE_IN_NAME.sub("", path.stem).strip("-_ "))
+    try:
+        return check(adapter.code, entity) if isinstance(adapter, CodedAdapter) else entity
+    except BadInput as error:
+        raise BadInput(
+            f"{path.name} is not named by its company: {error.message}",
+            hint=f"{error.hint} Name the file CODE.html, or CODE-2025-02-28.html by the day it was received.",
+        ) from None
 
 
 def _keep_rejects(home: Home, rejects: Any, arrival: Arrival) -> tuple[int, str]:

@@ -13,6 +13,7 @@ from datetime import datetime
 from itertools import chain, islice
 from multiprocessing import parent_process
 from threading import Thread
+from typing import Any
 
 import pyarrow as pa
 from duckdb import DuckDBPyConnection
@@ -60,6 +61,33 @@ class Stage:
     sections: tuple[StagedSection, ...]
     reads: str
     pages: str = ""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """What could not be read: of the page about ``entity`` nothing at all (``section`` is empty), or ``section`` of
+    ``entities`` companies, of which ``entity`` is the first. ``reason`` says why, of that page."""
+
+    entity: str
+    section: str
+    reason: str
+    entities: int
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``--json``: ``section`` is null where it is the whole page."""
+        return {**self.__dict__, "section": self.section or None}
+
+
+def unreadable(connection: DuckDBPyConnection, made: Stage) -> tuple[Unreadable, ...]:
+    """What could not be read: each page of which nothing could, and each section of the others."""
+    rows = connection.execute(
+        f"""WITH lost AS (SELECT entity FROM {made.reads} GROUP BY entity HAVING bool_and(state = 'unreadable'))
+        SELECT entity, '' AS section, min(note), 1 FROM {made.reads} WHERE entity IN (FROM lost) GROUP BY entity
+        UNION ALL
+        SELECT min(entity), section, arg_min(note, entity), count(DISTINCT entity) FROM {made.reads}
+        WHERE state = 'unreadable' AND entity NOT IN (FROM lost) GROUP BY section ORDER BY section, entity"""
+    ).fetchall()
+    return tuple(Unreadable(*row) for row in rows)
 
 
 def open_workshop(connection: DuckDBPyConnection) -> None:

@@ -167,11 +167,13 @@ class NationalRegister:
         section unreadable, with the reason."""
         if page.status != 200:
             return self._nothing(page, f"the register answered {page.status}")
+        if b"<html" not in page.body.lower():
+            return self._nothing(page, "it is no HTML page")
         if not page.body.rstrip().endswith(b"</html>"):
             return self._nothing(page, f"the page is cut short after {len(page.body)} bytes")
         panels = self._panels(page.body)
         if not panels:
-            return self._nothing(page, "the page has none of the panels of a report")
+            return self._nothing(page, f"the page has none of the panels of a report{_encoded_otherwise(page.body)}")
         sections: dict[str, Sequence[Row]] = {}
         unreadable: dict[str, str] = {}
         for name, found in panels.items():
@@ -202,6 +204,15 @@ class NationalRegister:
 
     def _nothing(self, page: Page, reason: str) -> PageRead:
         return PageRead(page.entity, {}, {section.name: reason for section in self.sections})
+
+
+def _encoded_otherwise(body: bytes) -> str:
+    """What to add of a page in which nothing was found, where its bytes are not what the register sends."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return f": byte {error.start} is not UTF-8, in which the register writes"
+    return ""
 
 
 def _read_panel(name: str, panel: Any) -> list[Row]:
