@@ -1,10 +1,12 @@
 """The only place that asks for the time.
 
-The rule of this module: times are aware and in UTC. A register's date is a ``date``, never a time.
+The rule of this module: times are aware and in UTC. A register's date is a ``date``, never a time. A day that a person
+names is a day in Beijing, whoever asks and for what.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -54,18 +56,28 @@ def utc(at: datetime) -> datetime:
     return at.astimezone(UTC)
 
 
-def parse_moment(text: str) -> datetime:
-    """A moment from ``2019-05-05`` (midnight UTC) or an ISO 8601 time; a time without a zone is taken as UTC."""
+def parse_moment(text: str, *, to_the_end: bool = False) -> datetime:
+    """A moment, in UTC, from an ISO 8601 time or a day in Beijing: its beginning, or with ``to_the_end`` its last
+    microsecond. A time without a zone is Beijing time too, as the screen shows times. Raises ``BadInput``."""
+    at = _day_or_time(text)
     try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadInput(
-            f"{text!r} is not a date or time.", hint="Write 2019-05-05 or 2019-05-05T08:00:00+08:00."
-        ) from None
-    try:
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+        if not isinstance(at, datetime):
+            return end_of_day(at) if to_the_end else datetime.combine(at, time.min, tzinfo=BEIJING).astimezone(UTC)
+        return (at if at.tzinfo else at.replace(tzinfo=BEIJING)).astimezone(UTC)
     except OverflowError:
         raise BadInput(f"{text!r} is beyond the calendar.", hint="Its years in UTC are 1 to 9999.") from None
+
+
+def parse_received(text: str) -> datetime:
+    """When a file was received: as ``parse_moment``, but a day is the source's own and kept as ``day_received``."""
+    at = _day_or_time(text)
+    return parse_moment(text) if isinstance(at, datetime) else day_received(at)
+
+
+def day_received(day: date) -> datetime:
+    """A day that came without a time: midnight in UTC, which lies on the same day in Beijing and is shown without a
+    time, so that who asks for that day, from its beginning or to its end, gets what was received on it."""
+    return datetime.combine(day, time.min, tzinfo=UTC)
 
 
 def parse_day(text: str) -> date:
@@ -79,3 +91,10 @@ def parse_day(text: str) -> date:
 def end_of_day(day: date, zone: ZoneInfo = BEIJING) -> datetime:
     """The last microsecond of ``day`` in ``zone``, in UTC."""
     return datetime.combine(day, time.max, tzinfo=zone).astimezone(UTC)
+
+
+def _day_or_time(text: str) -> date | datetime:
+    for parse in (date.fromisoformat, datetime.fromisoformat):
+        with suppress(ValueError):
+            return parse(text)
+    raise BadInput(f"{text!r} is not a date or time.", hint="Write 2019-05-05 or 2019-05-05T08:00:00+08:00.")

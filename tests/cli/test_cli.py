@@ -78,6 +78,19 @@ def test_from_a_file_to_answers(lists: tuple[Path, Path], tmp_path: Path) -> Non
     assert sources["us-sec-issuers-history"]["state"] == "stale"
 
 
+@pytest.mark.parametrize("day", ["2025-02-28", "20250228"])
+def test_a_day_is_the_same_day_in_every_command(day: str, lists: tuple[Path, Path], tmp_path: Path) -> None:
+    """What was received on a day, or early that day in Beijing, is among the changes since it and known at its end."""
+    old, new = lists
+    for at in (day, "2025-02-28T00:30"):
+        home = tmp_path / at
+        run("ingest", "us-sec-issuers-history", old, home=home)
+        run("ingest", "us-sec-issuers-history", new, "--observed-at", at, home=home)
+        assert run("changes", "--since", day, "--json", home=home).stdout.count("\n") == 1
+        then = json.loads(run("company", "0000000001", "--known-at", day, "--json", home=home).stdout)
+        assert then["name"] == "Alfa Inc"
+
+
 def test_a_company_for_a_person(lists: tuple[Path, Path], tmp_path: Path) -> None:
     """A value that another took the place of is not called vanished; what the source dropped is, and nothing more."""
     home, third = tmp_path / "home", tmp_path / "2025-03-01.csv"

@@ -197,7 +197,7 @@ def test_who_waits_for_their_hour_is_left_alone(home: Home) -> None:
 )
 def test_the_hour_is_the_members_own_through_summer_time(zone: str, hour: int, now: str, day: str, moment: str) -> None:
     """Each calendar day of the member has one digest, at their hour on their clock, whatever the clock does."""
-    assert due_day(zone, hour, parse_moment(now)) == (date.fromisoformat(day), parse_moment(moment))
+    assert due_day(zone, hour, parse_moment(f"{now}Z")) == (date.fromisoformat(day), parse_moment(f"{moment}Z"))
 
 
 def test_each_day_has_one_digest_through_both_changes_of_the_clock() -> None:

@@ -19,7 +19,7 @@ from duecare.cli.output import (
     say,
     table,
 )
-from duecare.clock import end_of_day, parse_day, parse_moment
+from duecare.clock import parse_day, parse_moment
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.registers.field_words import field_word
 from duecare.settings import load
@@ -43,7 +43,9 @@ _OUTCOMES = {
 
 def changes(
     source: Annotated[str | None, typer.Option(help="Only of this source.")] = None,
-    since: Annotated[str | None, typer.Option(help="Only those first seen on or after this day or time.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only those first seen since this day began in Beijing, or since this time.")
+    ] = None,
     kind: Annotated[str | None, typer.Option(help="event, first_observation, correction or lapse.")] = None,
     entity: Annotated[str | None, typer.Option(help="Only of this company.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="At most so many for a person; 0: all.")] = 50,
@@ -82,8 +84,10 @@ def changes(
 
 def company(
     code: Annotated[str, typer.Argument(help="The company's code: USCC, LEI, CIK, company number.")],
-    as_of: Annotated[str | None, typer.Option(help="What was true on this day.")] = None,
-    known_at: Annotated[str | None, typer.Option(help="What had been seen by this day or time.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="What was true on this day, to its end in Beijing.")] = None,
+    known_at: Annotated[
+        str | None, typer.Option(help="What had been seen when this day ended in Beijing, or by this time.")
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -94,9 +98,7 @@ def company(
     from duecare.registers.company import company as look_up
 
     day = parse_day(as_of) if as_of else None
-    until = None
-    if known_at:
-        until = end_of_day(parse_day(known_at)) if len(known_at) == 10 else parse_moment(known_at)
+    until = parse_moment(known_at, to_the_end=True) if known_at else None
     with Home(load(home=home)) as opened:
         language, words = opened.settings.language, _section_words(opened)
         try:

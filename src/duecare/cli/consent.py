@@ -41,7 +41,10 @@ def _consent() -> None:
 def show(
     subject: Annotated[str, typer.Argument(help="The person, by the name of 32 hex digits under which we know them.")],
     at: Annotated[
-        str | None, typer.Option("--at", help="What stood then: a day or an ISO 8601 time.", show_default=False)
+        str | None,
+        typer.Option(
+            "--at", help="What stood when this day ended in Beijing, or at this ISO 8601 time.", show_default=False
+        ),
     ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -52,7 +55,7 @@ def show(
 
     Example: duecare consent show 3c2d86b824444c2cff36b859f0b09aba --at 2019-10-17
     """
-    then = parse_moment(at) if at else None
+    then = parse_moment(at, to_the_end=True) if at else None
     with Home(load(home=home)) as opened:
         found = _look_up(opened, subject, then)
         if as_json:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from duecare.cli.output import HomeOption, JsonOption, plain, print_json, say
-from duecare.clock import end_of_day, parse_day
+from duecare.clock import BEIJING, end_of_day, parse_day
 from duecare.errors import BadInput
 from duecare.settings import load
 from duecare.store.home import Home
@@ -16,7 +16,7 @@ from duecare.store.home import Home
 def digest(
     member: Annotated[str | None, typer.Option(help="Only of this member; the digest is then shown whole.")] = None,
     at: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Show those of this day; compose none after it.")
+        str | None, typer.Option(metavar="DATE", help="Show those of this day; compose none after its end in Beijing.")
     ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -32,7 +32,7 @@ def digest(
     day = parse_day(at) if at is not None else None
     with Home(load(home=home)) as opened:
         now = opened.clock.now()
-        if day is not None and day > now.date():
+        if day is not None and day > now.astimezone(BEIJING).date():
             raise BadInput(f"{day} is still to come.", hint="Give a day up to today, or none for what is due now.")
         with opened.database.session() as session:
             if member is not None:

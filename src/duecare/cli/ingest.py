@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from duecare.cli.output import HomeOption, JsonOption, moment, plain, print_json, print_json_line, say, working
-from duecare.clock import parse_moment
+from duecare.clock import parse_received
 from duecare.errors import BadInput
 from duecare.settings import load
 from duecare.store.home import Home
@@ -25,7 +25,9 @@ def ingest(
     files: Annotated[list[Path], typer.Argument(help="Files as published.", metavar="FILE...")],
     observed_at: Annotated[
         str | None,
-        typer.Option(help="When the file was received, if not the day in its name (2025-02-27 or an ISO time)."),
+        typer.Option(
+            help="When the file was received, if not the day in its name: a day of the source, or an ISO time."
+        ),
     ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -37,7 +39,7 @@ def ingest(
     from duecare.registers.catalogue import adapter_for
     from duecare.registers.ingest import ingest_file, must_be_file
 
-    at = parse_moment(observed_at) if observed_at else None
+    at = parse_received(observed_at) if observed_at else None
     wanting = False
     with Home(load(home=home)) as opened:
         adapter = adapter_for(opened, source)

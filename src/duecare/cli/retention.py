@@ -40,7 +40,11 @@ ByOption = Annotated[str, typer.Option("--by", help="Who orders it; it is kept."
 def show(
     at: Annotated[
         str | None,
-        typer.Option("--at", help="What will be due then: a day or a time (default: now).", show_default=False),
+        typer.Option(
+            "--at",
+            help="What will be due when this day ends in Beijing, or at this time (default: now).",
+            show_default=False,
+        ),
     ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -55,7 +59,7 @@ def show(
     from duecare.vault.retention import due, legal_holds
 
     with Home(load(home=home)) as opened, Vault(opened) as vault, opened.database.session() as session:
-        then = parse_moment(at) if at else opened.clock.now()
+        then = parse_moment(at, to_the_end=True) if at else opened.clock.now()
         found, holds, zh = due(vault, session, then), legal_holds(session), opened.settings.language == "zh"
     if as_json:
         print_json({"at": then, "due": [each.__dict__ for each in found], "holds": [each.__dict__ for each in holds]})

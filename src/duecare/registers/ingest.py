@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from duecare.clock import utc
+from duecare.clock import day_received, utc
 from duecare.errors import BadInput, UseError
 from duecare.evidence.outbox import record
 from duecare.identifiers import check, normalise
@@ -57,7 +57,7 @@ _DATE_IN_NAME = re.compile(
 
 
 def observed_in_name(filename: str) -> datetime | None:
-    """The day named in a file's name (``2025-02-27.csv``, ``BasicCompanyData-2026-11-01.zip``), as midnight UTC.
+    """The day named in a file's name (``2025-02-27.csv``, ``BasicCompanyData-2026-11-01.zip``), as ``day_received``.
 
     Raises ``BadInput`` where it names a day that there is not."""
     found = _DATE_IN_NAME.search(filename)
@@ -65,7 +65,7 @@ def observed_in_name(filename: str) -> datetime | None:
         return None
     year, month, day = (int(part) for part in found.groups() if part)
     try:
-        return datetime(year, month, day, tzinfo=UTC)
+        return day_received(date(year, month, day))
     except ValueError:
         raise BadInput(
             f"{filename} names a day that there is not: {found[0]}.",
