@@ -12,7 +12,7 @@ from stdnum.iso7064 import mod_11_10, mod_97_10
 
 from duecare import identifiers
 from duecare.errors import BadInput
-from duecare.identifiers import Kind, check, compact_sql, fault_sql, is_valid, normalise
+from duecare.identifiers import Kind, check, compact_sql, fault_sql, is_valid, normalise, spellings
 
 _CONNECTION = duckdb.connect()
 _USCC = "0123456789ABCDEFGHJKLMNPQRTUWXY"
@@ -47,7 +47,7 @@ _GOOD: dict[Kind, st.SearchStrategy[str]] = {
     Kind.CN_REGISTRATION: _cn_old(),
     Kind.LEI: _lei(),
     Kind.UK_COMPANY: st.from_regex(r"\A(?:[0-9]{8}|SC[0-9]{6}|IP[0-9]{5}R|SP[0-9]{4}RS)\Z"),
-    Kind.CIK: st.integers(1, 9_999_999_999).map(str),
+    Kind.CIK: st.integers(0, 9_999_999_999).map(str),
     Kind.DE_REGISTER: st.sampled_from(
         ["DE Chemnitz HRA 9941", "DE Berlin (Charlottenburg) HRB 23780 B", "DE Tostedt (Altgericht Buxtehude) HRB 1"]
     ),
@@ -128,6 +128,8 @@ def test_rural_collectives_have_codes() -> None:
         (Kind.UK_COMPANY, "8209948", "It should be 8 characters"),
         (Kind.CIK, "12x", "at most 10 digits"),
         (Kind.CIK, "-5", "at most 10 digits"),
+        (Kind.CIK, "0", "from 1 on"),
+        (Kind.CIK, "0000000000", "from 1 on"),
         (Kind.DE_REGISTER, "HRB 1", "such as DE Chemnitz HRA 9941"),
         (Kind.CN_REGISTRATION, "310106000012345", "check digit"),
     ],
@@ -155,3 +157,20 @@ def test_an_error_says_what_is_wrong(kind: Kind, code: str, said: str) -> None:
 def test_pasted_codes_are_mended(typed: str, stored: str) -> None:
     """Width, blanks, hyphens and case do not keep anybody from a company; other texts stay as they are."""
     assert normalise(typed) == stored
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("320193", ["320193", "0000320193", "00320193"]),
+        ("8209948", ["8209948", "0008209948", "08209948"]),
+        ("sc1234", ["sc1234", "SC001234"]),
+        ("０000320193", ["０000320193", "0000320193"]),
+        ("9131 0112-7345759975", ["9131 0112-7345759975", "913101127345759975"]),
+        (" Alpha Ltd ", ["Alpha Ltd"]),
+        ("", [""]),
+    ],
+)
+def test_what_a_text_may_be_a_writing_of(typed: str, meant: list[str]) -> None:
+    """The zeros that people leave out are put back, for each kind of code that has them."""
+    assert list(spellings(typed)) == meant

@@ -31,7 +31,8 @@ _LEI_PATTERN = "[0-9A-Z]{18}[0-9]{2}"
 # Companies House: eight digits, or two letters of jurisdiction and kind with six digits. Registered societies keep
 # letters of their old number at the end (IP00172R, SP1818RS).
 _UK_PATTERN = "[0-9]{8}|R[0-9]{7}|[A-Z]{2}[0-9]{6}|(?:IP|SP|RS|NP|NO|NI|IC|SI)[0-9]{1,6}[A-Z]{0,4}"
-_CIK_PATTERN = "[0-9]{10}"
+# Ten digits, of which one at least is not a zero: the SEC counts from 1.
+_CIK_PATTERN = "|".join(f"0{{{zeros}}}[1-9][0-9]{{{9 - zeros}}}" for zeros in range(10))
 _DE_PATTERN = r"DE [^\s](?:.*[^\s])? (?:HRA|HRB|GnR|GsR|PR|VR) [0-9]+(?: [A-ZÄÖÜ]{1,4})?"
 
 
@@ -119,6 +120,22 @@ def normalise(code: str) -> str:
         if is_valid(kind, text):
             return check(kind, text)
     return text
+
+
+def spellings(text: str) -> tuple[str, ...]:
+    """The codes that ``text`` may be another writing of, each as it is stored, the text itself (trimmed) first: mended
+    as ``normalise`` does, and with the zeros that people leave out before a CIK or a company number. Never raises.
+
+    >>> spellings("320193")
+    ('320193', '0000320193', '00320193')
+    """
+    mended = normalise(text)
+    found = [text.strip(), mended, *(check(kind, mended) for kind in Kind if is_valid(kind, mended))]
+    short = re.fullmatch("([A-Z]{2})?([0-9]+)", mended.upper())
+    if short is not None:
+        letters = short[1] or ""
+        found.append(letters + short[2].rjust(8 - len(letters), "0"))
+    return tuple(dict.fromkeys(found))
 
 
 def compact_sql(kind: Kind | str, column: str) -> str:
@@ -214,7 +231,7 @@ _RULES: dict[Kind, _Rule] = {
     Kind.UK_COMPANY: _Rule(
         "company number", _UK_PATTERN, "8 characters, such as 08209948, SC123456 or IP00172R",
     ),
-    Kind.CIK: _Rule("CIK", _CIK_PATTERN, "at most 10 digits"),
+    Kind.CIK: _Rule("CIK", _CIK_PATTERN, "a number of at most 10 digits, from 1 on"),
     Kind.DE_REGISTER: _Rule(
         "German register number", _DE_PATTERN, "a court, a register and a number, such as DE Chemnitz HRA 9941",
     ),

@@ -21,6 +21,24 @@ from tests.docs.cli_reference import commands
 
 ROOT = Path(__file__).parents[2]
 COMPANY = "913101127345759975"
+NUMBERED = """[source]
+name = "numbered"
+title = "Numbers"
+operator = "Example Registry"
+address = "https://registry.example/list.csv"
+legal_basis = "Public register under an example act."
+licence = "CC0-1.0"
+fresh_for_days = 30
+
+[entity]
+columns = ["number"]
+code = "uk_company"
+
+[[section]]
+name = "basic"
+[section.fields]
+name = "name"
+"""
 BEYOND = "99999999999999999999"
 ROWS = "CIK,Ticker,Name,Exchange\n0000000001,AA,{name},NYSE\n0000000002,BB,Beta Inc,NYSE\n"
 
@@ -73,9 +91,32 @@ def test_from_a_file_to_answers(lists: tuple[Path, Path], tmp_path: Path) -> Non
     later = json.loads(run("company", "0000000001", "--known-at", "2025-06-30", "--json", home=home).stdout)
     assert later["sources"][0]["stale"]
     assert json.loads(run("search", "Alpha", "--json", home=home).stdout)[0]["entity"] == "0000000001"
+    assert [run("search", text, "--json", home=home).stdout for text in ("Alfa  Inc", " alfa inc")] == [
+        run("search", "Alfa Inc", "--json", home=home).stdout
+    ] * 2
     sources = {one["source"]: one for one in json.loads(run("sources", "--json", home=home).stdout)}
     assert sources["us-sec-issuers-history"]["batches"] == 2
     assert sources["us-sec-issuers-history"]["state"] == "stale"
+
+
+def test_a_short_code_finds_its_company(lists: tuple[Path, Path], tmp_path: Path) -> None:
+    """A CIK is found without its zeros in every command that takes one; what may be two companies is asked back."""
+    home, numbers = tmp_path / "home", tmp_path / "numbers.toml"
+    run("ingest", "us-sec-issuers-history", *lists, home=home)
+    assert json.loads(run("company", "1", "--json", home=home).stdout)["entity"] == "0000000001"
+    assert run("company", "1", home=home).stdout.startswith("Alfa Inc  0000000001")
+    assert [hit["name"] for hit in json.loads(run("search", "2", "--json", home=home).stdout)] == ["Beta Inc"]
+    changed = run("changes", "--entity", "1", "--kind", "event", "--json", home=home)
+    assert json.loads(changed.stdout)["entity"] == "0000000001"
+    assert run("correct", "1", "--section", "basic", "--statement", "wrong", home=home).returncode == 0
+    numbers.write_text(NUMBERED)
+    (tmp_path / "2025-03-01.csv").write_text("number,name\n00000001,Alpha Ltd\n")
+    assert run("sources", "add", numbers, home=home).returncode == 0
+    run("ingest", "numbered", tmp_path / "2025-03-01.csv", home=home)
+    asked = run("company", "1", home=home)
+    assert asked.returncode == 2
+    assert "may be 0000000001 (us-sec-issuers-history) or 00000001 (numbered)" in asked.stderr.replace("\n", " ")
+    assert json.loads(run("company", "00000001", "--json", home=home).stdout)["name"] == "Alpha Ltd"
 
 
 @pytest.mark.parametrize("day", ["2025-02-28", "20250228"])
@@ -111,7 +152,7 @@ def test_a_company_for_a_person(lists: tuple[Path, Path], tmp_path: Path) -> Non
 def test_a_file_that_was_put_aside_is_not_offered_for_release(tmp_path: Path) -> None:
     """A list cut short is held, and said to be open to release; once it is rejected, the same file is not."""
     home, whole, cut = tmp_path / "home", tmp_path / "2025-02-27.csv", tmp_path / "2025-02-28.csv"
-    rows = [f"{at:010},T{at},Name {at},NYSE\n" for at in range(100)]
+    rows = [f"{at:010},T{at},Name {at},NYSE\n" for at in range(1, 101)]
     whole.write_text("CIK,Ticker,Name,Exchange\n" + "".join(rows))
     cut.write_text("CIK,Ticker,Name,Exchange\n" + "".join(rows[:10]))
     source = "us-sec-issuers-history"
@@ -168,7 +209,7 @@ def test_a_hit_has_most_of_what_was_asked_for(tmp_path: Path) -> None:
     home, path = tmp_path / "home", tmp_path / "2025-02-27.csv"
     names = ["Foxx Inc", "Exxon Mobil Corp", "Corp Exxon Mobil", "Maxxam", "xxxxxxxx Ltd"]
     path.write_text(
-        "CIK,Ticker,Name,Exchange\n" + "".join(f"{at:010},T{at},{name},NYSE\n" for at, name in enumerate(names))
+        "CIK,Ticker,Name,Exchange\n" + "".join(f"{at:010},T{at},{name},NYSE\n" for at, name in enumerate(names, 1))
     )
     assert run("ingest", "us-sec-issuers-history", path, home=home).returncode == 0
 
@@ -206,7 +247,7 @@ def test_a_watch_of_what_is_not_known_says_so(lists: tuple[Path, Path], tmp_path
 def test_a_reader_who_has_had_enough_is_no_failure(form: list[str], tmp_path: Path) -> None:
     """``duecare changes | head -1`` gets its line and ends with 0, with nothing on standard error."""
     home, path = tmp_path / "home", tmp_path / "2025-02-27.csv"
-    rows = "".join(f"{number:010},T{number},Number {number} Inc,NYSE\n" for number in range(20_000))
+    rows = "".join(f"{number:010},T{number},Number {number} Inc,NYSE\n" for number in range(1, 20_001))
     path.write_text("CIK,Ticker,Name,Exchange\n" + rows)
     assert run("ingest", "us-sec-issuers-history", path, home=home).returncode == 0
     command = [sys.executable, "-m", "duecare", "changes", *form, "--home", str(home)]
@@ -217,7 +258,7 @@ def test_a_reader_who_has_had_enough_is_no_failure(form: list[str], tmp_path: Pa
         program.stdout.close()
         assert program.wait(60) == 0
         assert program.stderr.read() == ""
-    assert first.startswith('{"entity": "0000000000"' if form == ["--json"] else "seen in")
+    assert first.startswith('{"entity": "0000000001"' if form == ["--json"] else "seen in")
 
 
 @pytest.mark.parametrize("printed", ["print_rows(('n', 'what'), rows)", "[print_json_line(row) for row in rows]"])

@@ -57,6 +57,7 @@ def changes(
     Example: duecare changes --source us-sec-issuers-history --since 2025-02-28 --kind event --json
     """
     from duecare.registers.changes import KINDS, count, query
+    from duecare.registers.codes import held_as
     from duecare.registers.tables import known_sources
 
     if kind is not None and kind not in KINDS:
@@ -70,7 +71,8 @@ def changes(
                 known = known_sources(session)
             if source not in known and source not in (installed := all_adapters(opened)):
                 raise UnknownName("source", source, sorted(installed))
-        asked: dict[str, Any] = {"source": source, "since": moment_since, "kind": kind, "entity": entity}
+        meant = held_as(opened, entity, source) if entity else None
+        asked: dict[str, Any] = {"source": source, "since": moment_since, "kind": kind, "entity": meant}
         found = query(opened, **asked, limit=None if as_json else limit or None)
         if as_json:
             for change in found:
@@ -95,6 +97,7 @@ def company(
 
     Example: duecare company 0000320193 --known-at 2024-07-04
     """
+    from duecare.registers.codes import held_as
     from duecare.registers.company import company as look_up
 
     day = parse_day(as_of) if as_of else None
@@ -102,7 +105,7 @@ def company(
     with Home(load(home=home)) as opened:
         language, words = opened.settings.language, _section_words(opened)
         try:
-            found = look_up(opened, code.strip(), as_of=day, known_at=until)
+            found = look_up(opened, held_as(opened, code), as_of=day, known_at=until)
         except UnknownName:
             raise UseError(
                 f"Nothing is known of company {code!r}{f' by {known_at}' if known_at else ''}.",
@@ -111,7 +114,7 @@ def company(
     if as_json:
         print_json(found)
         return
-    _say_company(found, code, words, language)
+    _say_company(found, words, language)
 
 
 def search(
@@ -183,8 +186,8 @@ def _section_words(home: Home) -> _Words:
     }
 
 
-def _say_company(found: dict[str, Any], code: str, words: _Words, language: str) -> None:
-    zh = language == "zh"
+def _say_company(found: dict[str, Any], words: _Words, language: str) -> None:
+    zh, code = language == "zh", found["entity"]
     say(f"[bold]{plain(found['name'] or code)}[/]  {plain(code)}")
     for source in found["sources"]:
         stale = f"  [yellow]! {'已过期' if zh else 'stale'}[/]" if source["stale"] else ""

@@ -61,7 +61,9 @@ def correct(
             if not section:
                 raise BadInput("--section is missing.", hint="Name the section that is wrong, such as liquidation.")
             from duecare.radar.notices import open_notice
+            from duecare.registers.codes import held_as
 
+            entity = held_as(opened, entity, source)
             number = open_notice(opened, entity, section, statement, claimant=claimant, key=key, source=source)
             if as_json:
                 print_json({"notice": number, "entity": entity, "section": section, "state": "open"})

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -204,12 +205,14 @@ _WORDS = {"passed": "passed", "verifying": "to verify", "held": "held", "refused
 def _decide(verb: str, target: str, by: str, reason: str, part: Any, home: Any, as_json: bool) -> None:
     from duecare.radar import holds
     from duecare.registers.batches import find
+    from duecare.registers.codes import held_as
     from duecare.rules.engine import Engine
 
     for name, given in (("--by", by), ("--reason", reason)):
         if not given.strip():
             raise BadInput(f"{name} is missing.", hint="Say who decides and why; both are kept as evidence.")
     with Home(load(home=home)) as opened:
+        part = replace(part, entities=tuple(held_as(opened, each) for each in part.entities))
         # A batch's name is hexadecimal and may begin with digits alone: what is no hold may be one.
         numbers = [int(target)] if _NUMBER.fullmatch(target) and holds.is_hold(opened, int(target)) else []
         if not numbers:

@@ -50,6 +50,9 @@ def add(
             from duecare.registers.catalogue import adapter_for
 
             adapter_for(opened, source)
+        from duecare.registers.codes import held_as
+
+        entity = held_as(opened, entity, source)
         with opened.database.session() as session:
             row = watches.add_watch(
                 session,
@@ -141,7 +144,7 @@ def end(member: MemberArgument, entity: EntityArgument, home: HomeOption = None,
     from duecare.radar import watches
 
     with Home(load(home=home)) as opened, opened.database.session() as session:
-        watches.end_watch(session, watches.find_member(session, member), entity, at=opened.clock.now())
+        entity = watches.end_watch(session, watches.find_member(session, member), entity, at=opened.clock.now())
     if as_json:
         print_json({"member": member, "entity": entity, "ended": True})
     else:

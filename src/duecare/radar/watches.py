@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from duecare.consent import grants, subjects
 from duecare.errors import BadInput, Busy, UnknownName, UseError
+from duecare.identifiers import spellings
 from duecare.radar import contacts, purposes
 from duecare.radar.channels.channel import channel_class, channel_names
 from duecare.radar.contacts import Point
@@ -246,9 +247,13 @@ def add_watch(
     return watch
 
 
-def end_watch(session: Session, member: Member, entity: str, *, at: datetime) -> None:
-    """End the watch of ``member`` on ``entity``. Raises ``UnknownName`` where there is none."""
+def end_watch(session: Session, member: Member, entity: str, *, at: datetime) -> str:
+    """End the watch of ``member`` on ``entity``, and return its code; another writing of it does, where they watch it
+    under one only. Raises ``UnknownName`` where there is none."""
     active = (Watch.member_id == member.id, Watch.ended_at.is_(None))
+    meant = set(session.scalars(select(Watch.entity).where(*active, Watch.entity.in_(spellings(entity)))))
+    if len(meant) == 1:
+        entity = meant.pop()
     ended = session.execute(
         update(Watch).where(*active, Watch.entity == entity).values(ended_at=at).returning(Watch.id)
     ).all()
@@ -256,6 +261,7 @@ def end_watch(session: Session, member: Member, entity: str, *, at: datetime) ->
         raise UnknownName(
             f"watch of {member.name} on", entity, list(session.scalars(select(Watch.entity).where(*active).limit(1000)))
         )
+    return entity
 
 
 def watches(session: Session, *, member: str | None = None, ended: bool = False) -> list[WatchState]:

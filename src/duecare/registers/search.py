@@ -17,6 +17,7 @@ from typing import Any
 import tantivy
 
 from duecare.errors import BadInput
+from duecare.identifiers import spellings
 from duecare.registers.tables import Tables, known_sources
 from duecare.store.home import Home
 
@@ -44,11 +45,11 @@ class Hit:
 
 
 def search(home: Home, text: str, limit: int = 20) -> list[Hit]:
-    """The companies whose code is ``text``, or whose present or former name has it in it, or, of a longer text, the
-    same characters and pairs, most of them as often. Raises ``BadInput`` on an empty text, one longer than any
-    name, and bytes that are no text.
+    """The companies whose code is ``text`` or may be written so, or whose present or former name has it in it, or, of
+    a longer text, the same characters and pairs, most of them as often. However many blanks stand between words is
+    one. Raises ``BadInput`` on an empty text, one longer than any name, and bytes that are no text.
     """
-    text = text.strip()
+    text = " ".join(text.split())
     if not text:
         raise BadInput("There is nothing to search for.", hint="Give a name, a part of one, or a code.")
     if len(text) > LONGEST:
@@ -70,15 +71,18 @@ def search(home: Home, text: str, limit: int = 20) -> list[Hit]:
     wanted = Counter(grams)
     terms = [(tantivy.Occur.Must, tantivy.Query.term_query(schema, "grams", gram)) for gram in wanted]
     by_name = tantivy.Query.boolean_query(terms)
-    by_code = tantivy.Query.boost_query(tantivy.Query.term_query(schema, "entity", text.upper()), 100.0)
-    query = tantivy.Query.boolean_query([(tantivy.Occur.Should, by_name), (tantivy.Occur.Should, by_code)])
+    codes = {code.upper() for code in spellings(text)}
+    by_code = [
+        tantivy.Query.boost_query(tantivy.Query.term_query(schema, "entity", code), 100.0) for code in sorted(codes)
+    ]
+    query = tantivy.Query.boolean_query([(tantivy.Occur.Should, each) for each in (by_name, *by_code)])
     hits: list[Hit] = []
     seen: set[tuple[str, str]] = set()
     for _, address in searcher.search(query, limit * 5).hits:
         stored = searcher.doc(address)
         hit = Hit(stored["id"][0], stored["name"][0], stored["source"][0], stored["former"][0] == "1")
         # A hit on the grams alone may have them in another order, or only once where they are asked for often.
-        found = text.casefold() in hit.name.casefold() or text.upper() == hit.entity.upper()
+        found = text.casefold() in " ".join(hit.name.casefold().split()) or hit.entity.upper() in codes
         if not found and len(grams) > _SHORT:
             found = (wanted & Counter(_grams(hit.name))).total() >= _MOST * len(grams)
         if found and (hit.entity, hit.source) not in seen:

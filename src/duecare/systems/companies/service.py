@@ -47,10 +47,12 @@ class Companies:
         return search(self.home, text, limit)
 
     def company(self, code: str, *, as_of: date | None = None, known_at: datetime | None = None) -> dict[str, Any]:
-        """What is known of a company, for any past moment on either time axis. Raises ``UnknownName``."""
+        """What is known of a company, for any past moment on either time axis. Raises ``UnknownName``;
+        ``BadInput`` where a short code may be several companies'."""
+        from duecare.registers.codes import held_as
         from duecare.registers.company import company
 
-        return company(self.home, code, as_of=as_of, known_at=known_at)
+        return company(self.home, held_as(self.home, code), as_of=as_of, known_at=known_at)
 
     def changes(
         self, *, source: str | None = None, since: datetime | None = None, kind: str | None = None
