@@ -132,6 +132,23 @@ def test_a_day_is_the_same_day_in_every_command(day: str, lists: tuple[Path, Pat
         assert then["name"] == "Alfa Inc"
 
 
+def test_what_no_reader_takes_is_cut_at_the_prompt(tmp_path: Path) -> None:
+    """A name of a million characters is shown by its beginning, in the language asked for; --json has it whole."""
+    home, long = tmp_path / "home", "x" * 1_500_000
+    for day, name in (("2025-02-27", long), ("2025-02-28", f"{long}!")):
+        path = tmp_path / f"{day}.csv"
+        path.write_text(ROWS.format(name=name))
+        assert run("ingest", "us-sec-issuers-history", path, home=home).returncode == 0
+    (home / "settings.toml").write_text("language = 'en'\n")
+    for words in (["company", "1"], ["changes", "--kind", "event"], ["search", "x"]):
+        shown = run(*words, home=home).stdout
+        assert len(shown) < 30_000
+        assert "characters in all; --json shows it whole]" in shown
+        assert not {"日期不详", "曾用名"} & set(shown.replace("(", " ").replace(")", " ").split())
+        assert long in run(*words, "--json", home=home).stdout
+    assert "not known" in run("changes", "--kind", "event", home=home).stdout
+
+
 def test_a_company_for_a_person(lists: tuple[Path, Path], tmp_path: Path) -> None:
     """A value that another took the place of is not called vanished; what the source dropped is, and nothing more."""
     home, third = tmp_path / "home", tmp_path / "2025-03-01.csv"

@@ -19,11 +19,31 @@ from duecare.radar.pages import stored_page
 from duecare.radar.reader import Lexicon, Reader
 from duecare.radar.screen import pending
 from duecare.radar.verify import verify
-from duecare.radar.wording import row
+from duecare.radar.wording import letter, row
 from duecare.registers.adapters.national_register import NationalRegister
 from duecare.rules.engine import Engine
 from duecare.settings import load
 from duecare.store.home import Home
+
+FINES = """[source]
+name = "fines"
+title = "Fines"
+operator = "Example Registry"
+address = "https://registry.example/list.csv"
+legal_basis = "Public register under an example act."
+licence = "CC0-1.0"
+fresh_for_days = 30
+
+[entity]
+columns = ["code"]
+
+[[section]]
+name = "fines"
+key = ["number"]
+sensitive = true
+[section.fields]
+fine = "fine"
+"""
 
 
 @pytest.fixture
@@ -74,3 +94,24 @@ def test_the_link_of_an_alert_leads_to_the_list_that_shows_it(tmp_path: Path) ->
         assert stored_page(home, link).body == paths[1].read_bytes()
         with pytest.raises(UnknownName, match="no snapshot"):
             stored_page(home, "0" * 64)
+
+
+def test_an_alert_that_a_list_verified_names_the_list(tmp_path: Path) -> None:
+    """What was verified by a newer list says which, by the name of its file, also after the lists were read anew."""
+    home = tmp_path / "home"
+    (home / "sources").mkdir(parents=True)
+    (home / "sources" / "fines.toml").write_text(FINES)
+    with duecare.open(home) as companies:
+        for day, name in (("01-01", "A,1,none"), ("02-01", "A,1,large"), ("03-01", "A,1,large\nB,1,none")):
+            path = tmp_path / f"fines-2025-{day}.csv"
+            path.write_text(f"code,number,fine\n{name}\n")
+            companies.ingest("fines", path)
+        assert companies.walk().raised.alerts == 1
+    with Home(load(home=home)) as opened:
+        with opened.database.session() as session:
+            alert = session.execute(select(Alert)).scalar_one()
+        assert alert.verification == "verified"
+        told = letter(alert, Reader("zh", BEIJING), Lexicon.of(opened))
+        for form in (told.text, told.html, told.markdown, told.short):
+            assert "已核实（名单 fines-2025-03-01.csv）" in form
+        assert "数据来源：Fines\n" in told.text

@@ -152,6 +152,34 @@ def test_a_correction_says_what_was_told_and_why_it_was_wrong(reader: Reader) ->
     assert told.data["data"]["verification"] is None
 
 
+@BOTH
+def test_what_no_reader_takes_is_shown_by_its_beginning(reader: Reader) -> None:
+    """A value of a million characters is cut in every letter, and it is said how long it is and where the whole is."""
+    long = "啊" * 1_500_000
+    before, after = {"address": long, "scope": "x"}, {"address": long + "!", "scope": "x"}
+    for alert in (
+        made(before=before, after=after, name=long),
+        made(before=None, after=after),
+        made(after=None, before=before),
+    ):
+        told = letter(alert, reader, LEXICON)
+        for form in (told.text, told.html, told.markdown, told.short):
+            assert len(form) < 20_000
+        assert (
+            "，余略；全文见官网快照" if reader is ZH else "characters in all; the snapshot has it whole"
+        ) in told.text
+        assert "1,500,00" in told.html
+        assert json.loads(json.dumps(told.data))["data"]["after"] == (alert.after and json.loads(alert.after))
+
+
+@BOTH
+def test_who_verified_is_named_by_its_title(reader: Reader) -> None:
+    """Another source that says the same is named as readers know it, and is no page of the alert's own."""
+    told = letter(made(address="register", **{**LIQUIDATION, "verification": "verified"}), reader, LEXICON)
+    title = "国家企业信用信息公示系统" if reader is ZH else "National register"
+    assert (f"已核实（{title}）" if reader is ZH else f"verified against the source ({title})") in told.text
+
+
 def test_a_registers_words_become_neither_markup_nor_headers() -> None:
     """A name is text: no tag in HTML, no link in Markdown, no line of its own in a subject."""
     told = letter(

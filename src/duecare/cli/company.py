@@ -11,6 +11,8 @@ from duecare.cli.output import (
     HomeOption,
     JsonOption,
     console,
+    dated,
+    in_short,
     moment,
     plain,
     print_json,
@@ -79,7 +81,8 @@ def changes(
                 print_json_line(_change_json(change))
             return
         columns = ("seen in", "source", "company", "section", "kind", "register's date", "what")
-        print_rows(columns, map(_change_row, found))
+        language = opened.settings.language
+        print_rows(columns, (_change_row(change, language) for change in found))
         number = count(opened, **asked)
     say(f"{number:,} changes{f', the first {limit} shown; --limit 0 shows all' if limit and number > limit else ''}.")
 
@@ -130,16 +133,19 @@ def search(
     from duecare.registers.search import search as find
 
     with Home(load(home=home)) as opened:
-        hits = find(opened, text, limit)
+        hits, language = find(opened, text, limit), opened.settings.language
     if as_json:
         print_json([hit.as_json() for hit in hits])
     elif not hits:
         say(f"No company has {plain(text)!r} in its name or code.")
     else:
+        former = " (曾用名)" if language == "zh" else " (former)"
         rows = table("code", "name", "source", text=("name",))
         for hit in hits:
             rows.add_row(
-                plain(hit.entity), plain(hit.name) + (" (曾用名 former)" if hit.former else ""), plain(hit.source)
+                plain(hit.entity),
+                plain(in_short(hit.name, language)) + (former if hit.former else ""),
+                plain(hit.source),
             )
         console.print(rows)
 
@@ -151,25 +157,29 @@ def _change_json(change: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _change_row(change: dict[str, Any]) -> tuple[str, ...]:
+def _change_row(change: dict[str, Any], language: str) -> tuple[str, ...]:
     return (
         f"({moment(change['not_before']) or 'never read'}, {moment(change['not_after'])}]",
         change["source"],
         change["entity"],
         change["section"],
         change["kind"].replace("_", " "),
-        str(change["effective_on"] or "日期不详"),
-        _difference(change),
+        dated(change["effective_on"], language),
+        _difference(change, language),
     )
 
 
-def _difference(change: dict[str, Any]) -> str:
-    before, after = (json.loads(change[name]) if change[name] else {} for name in ("before", "after"))
+def _difference(change: dict[str, Any], language: str) -> str:
+    before, after = (
+        {name: in_short(value, language) for name, value in json.loads(change[side] or "{}").items()}
+        for side in ("before", "after")
+    )
     if not before or not after:
         shown = after or before
         text = "; ".join(f"{name} {value}" for name, value in shown.items())
         return text if after else f"no longer shown: {text}"
-    fields = [name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)]
+    whole_before, whole_after = json.loads(change["before"]), json.loads(change["after"])
+    fields = [name for name in dict.fromkeys([*before, *after]) if whole_before.get(name) != whole_after.get(name)]
     return "; ".join(f"{name}: {before.get(name, '∅')} → {after.get(name, '∅')}" for name in fields)
 
 
@@ -188,7 +198,7 @@ def _section_words(home: Home) -> _Words:
 
 def _say_company(found: dict[str, Any], words: _Words, language: str) -> None:
     zh, code = language == "zh", found["entity"]
-    say(f"[bold]{plain(found['name'] or code)}[/]  {plain(code)}")
+    say(f"[bold]{plain(in_short(found['name'] or code, language))}[/]  {plain(code)}")
     for source in found["sources"]:
         stale = f"  [yellow]! {'已过期' if zh else 'stale'}[/]" if source["stale"] else ""
         read = f"{'最近核对' if zh else 'last read'} {moment(source['last_read'])}"
@@ -197,7 +207,7 @@ def _say_company(found: dict[str, Any], words: _Words, language: str) -> None:
             called = words.get(source["source"], {}).get(name, (name, name.replace("_", " ")))
             _say_section(name, called[0 if zh else 1], section, language)
     for item in found["disagreements"]:
-        values = "; ".join(f"{source}: {value}" for source, value in item["values"].items())
+        values = "; ".join(f"{source}: {in_short(value, language)}" for source, value in item["values"].items())
         field = field_word("basic", item["field"], language)
         say(f"\n[yellow]! {'来源不一致' if zh else 'the sources disagree'}[/] {plain(field)}: {plain(values)}")
     say(f"\n[dim]{'时间为北京时间' if zh else 'Times are Beijing time'}[/]")
@@ -209,16 +219,16 @@ def _say_section(name: str, called: str, section: dict[str, Any], language: str)
     if section["state"] in ("not_read", "empty") and not section["former"] and not section["notices"]:
         say(f"  [bold]{plain(called)}[/]  [dim]{state}[/]")
         return
-    problem = f"[yellow]{state}[/] {plain(section['note'] or '')}" if state else ""
+    problem = f"[yellow]{state}[/] {plain(in_short(section['note'] or '', language))}" if state else ""
     say(f"  [bold]{plain(called)}[/]  {problem}")
     for fact in section["facts"]:
         disputed = f"  [red]疑 {'异议处理中' if zh else 'disputed'}[/]" if fact["disputed"] else ""
         say(f"    {plain(_value(name, fact['value'], language))}{disputed}")
-        dated = fact["effective_on"]
+        on = fact["effective_on"]
         parts = (
-            (f"登记 {dated}" if dated else "登记日期不详")
+            (f"登记 {on}" if on else "登记日期不详")
             if zh
-            else (f"registered {dated}" if dated else "the register gives no date"),
+            else (f"registered {on}" if on else "the register gives no date"),
             f"{'首次发现' if zh else 'first seen'} {moment(fact['first_observed'])}",
             f"{'最近确认' if zh else 'last seen'} {moment(fact['last_observed'])}",
             f"{'官网快照' if zh else 'snapshot'} {fact['snapshot'][:12]}",
@@ -267,4 +277,6 @@ def _decided(name: str, notice: dict[str, Any], versions: list[dict[str, Any]], 
 
 def _value(section: str, value: dict[str, str], language: str) -> str:
     separator = "；" if language == "zh" else "; "
-    return separator.join(f"{field_word(section, field, language)} {text}" for field, text in value.items())
+    return separator.join(
+        f"{field_word(section, field, language)} {in_short(text, language)}" for field, text in value.items()
+    )

@@ -24,6 +24,7 @@ from rich.table import Table
 
 from duecare.clock import BEIJING
 from duecare.errors import DuecareError, Forbidden
+from duecare.registers.field_words import shortened
 
 _FIRST_ROWS = 200
 _LEAST_TEXT = 12
@@ -164,6 +165,16 @@ def moment(at: datetime | str | None) -> str:
     return (
         f"{at:%Y-%m-%d}" if (at.hour, at.minute, at.second) == (0, 0, 0) else f"{at.astimezone(BEIJING):%Y-%m-%d %H:%M}"
     )
+
+
+def dated(on: date | None, language: str) -> str:
+    """The register's date for a person; one that it does not give is said to be unknown, in the language asked for."""
+    return str(on) if on else ("日期不详" if language == "zh" else "not known")
+
+
+def in_short(value: str, language: str) -> str:
+    """A register's value for a terminal, where one that is longer than any reader takes is cut."""
+    return shortened(value, language, whole=("--json 显示全文", "--json shows it whole"))
 
 
 class _Output:

@@ -16,7 +16,9 @@ from duecare.cli.output import (
     HomeOption,
     JsonOption,
     console,
+    dated,
     errors,
+    in_short,
     moment,
     plain,
     print_json,
@@ -154,10 +156,10 @@ def show(hold: Annotated[int, typer.Argument(help="The hold's number.")], home: 
         rows.add_row(
             item["id"][:8],
             plain(item["entity"]),
-            plain(_key(item["key"])),
-            plain(_said(item["before"])),
-            plain(_said(item["after"])),
-            str(item["effective_on"] or "日期不详"),
+            plain(_key(item["key"], language)),
+            plain(_said(item["before"], language)),
+            plain(_said(item["after"], language)),
+            dated(item["effective_on"], language),
         )
     console.print(rows)
 
@@ -268,14 +270,15 @@ def _sites(given: list[str]) -> dict[str, str]:
     return found
 
 
-def _said(value: str | None) -> str:
+def _said(value: str | None, language: str) -> str:
     """A fact's fields, as a person reads them."""
-    return " · ".join(str(field) for field in json.loads(value).values()) if value else ""
+    return " · ".join(in_short(str(field), language) for field in json.loads(value).values()) if value else ""
 
 
-def _key(key: str) -> str:
+def _key(key: str, language: str) -> str:
     """What tells an entry from others of its section; it is a list of fields where no one field does."""
-    return " · ".join(map(str, json.loads(key))) if key.startswith("[") else key
+    parts = map(str, json.loads(key)) if key.startswith("[") else [key]
+    return " · ".join(in_short(part, language) for part in parts)
 
 
 def _band(item: dict[str, Any]) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 
+from sqlalchemy import select
+
 from duecare.radar.contradictions import Finding, Point
 from duecare.radar.models import Screening
 from duecare.registers.facts import newest_version
@@ -19,7 +21,8 @@ from duecare.store.home import Home
 
 
 def second_reading(home: Home, row: Screening) -> tuple[Finding, str, str]:
-    """What later lists of the source, and other sources, say of the change: finding, where it is from, snapshot."""
+    """What later lists of the source, and other sources, say of the change: the finding, the name of the list's file or
+    of the other source, and the snapshot."""
     with home.database.session() as session:
         batch = session.get_one(Batch, row.batch_id)
         own = Tables(home, row.source, session)
@@ -43,11 +46,11 @@ def second_reading(home: Home, row: Screening) -> tuple[Finding, str, str]:
 
 
 def _later_read(home: Home, tables: Tables, row: Screening, seq: int) -> tuple[str, str] | None:
-    """The newest read of the section from other bytes, observed after the change was first seen."""
+    """The newest read of the section from other bytes, observed after the change was first seen: file and snapshot."""
     found = (
         home.lake.connection.cursor()
         .execute(
-            f"""SELECT batch, snapshot FROM {tables.scan("reads")}
+            f"""SELECT snapshot FROM {tables.scan("reads")}
             WHERE section = ? AND entity IN (?, '{WHOLE}') AND {COULD_DENY} AND seq > ?
               AND observed_at > ? AND snapshot IS DISTINCT FROM ?
             ORDER BY observed_at DESC, seq DESC LIMIT 1""",
@@ -55,7 +58,14 @@ def _later_read(home: Home, tables: Tables, row: Screening, seq: int) -> tuple[s
         )
         .fetchone()
     )
-    return (str(found[0]), str(found[1] or "")) if found else None
+    if found is None:
+        return None
+    snapshot = str(found[0] or "")
+    # The read may be that of a re-reading, which has no file of its own.
+    with home.database.session() as session:
+        named = select(Batch.filename).where(Batch.source == tables.source, Batch.snapshot == snapshot)
+        filename = session.scalars(named.order_by(Batch.observed_at.desc()).limit(1)).first()
+    return filename or "", snapshot
 
 
 def _says_so(tables: Tables, row: Screening) -> bool:

@@ -22,7 +22,7 @@ from duecare.radar.channels.channel import Letter
 from duecare.radar.models import Alert
 from duecare.radar.reader import Lexicon, Reader
 from duecare.radar.told import Told
-from duecare.registers.field_words import field_word
+from duecare.registers.field_words import field_word, shortened
 from duecare.registers.sections import CATEGORY_WORDS, RISK_WORDS, Category, RiskLevel
 
 _KINDS: dict[str, tuple[str, str]] = {
@@ -90,7 +90,7 @@ def row(alert: Alert, reader: Reader, lexicon: Lexicon, told: Told | None = None
     return Row(
         alert_id=alert.id,
         entity=alert.entity,
-        name=alert.name or alert.entity,
+        name=shortened(alert.name or alert.entity, reader.language, 300),
         entity_link=lexicon.link(f"/company/{alert.entity}"),
         section=lexicon.section(alert.source, alert.section, reader),
         what=reader.say(*_KINDS["retraction" if retraction else _kind(alert, before)]),
@@ -101,11 +101,11 @@ def row(alert: Alert, reader: Reader, lexicon: Lexicon, told: Told | None = None
         window=_window(alert, reader),
         content=content,
         source=lexicon.source(alert.source, reader),
-        page=alert.address,
+        page=alert.address if _is_page(alert) else "",
         snapshot=alert.snapshot,
         snapshot_link=lexicon.link(f"/snapshots/{alert.snapshot}") if alert.snapshot else "",
         seal=seal,
-        verification=reader.say(zh, en),
+        verification=reader.say(zh, en) + _checked_by(alert, reader, lexicon),
         seal_colour=_COLOURS[seal],
         risk_colour=_ROBOT_COLOURS.get(RiskLevel(alert.risk), "warning"),
     )
@@ -341,7 +341,9 @@ def _content(
         return (*which, *lines)
     value = after if after is not None else before
     words = [
-        f"{field_word(alert.section, name, reader.language)} {part}" for name, part in (value or {}).items() if part
+        f"{field_word(alert.section, name, reader.language)} {shortened(str(part), reader.language)}"
+        for name, part in (value or {}).items()
+        if part
     ]
     return (reader.say("；", "; ").join(words),) if words else ()
 
@@ -353,12 +355,26 @@ def _which(alert: Alert, after: Mapping[str, Any], reader: Reader) -> tuple[str,
         return ()
     for name, part in after.items():
         if part and before.get(name) == part:
-            return (f"{field_word(alert.section, name, reader.language)} {part}",)
+            return (f"{field_word(alert.section, name, reader.language)} {shortened(str(part), reader.language)}",)
     return ()
 
 
 def _plain(value: Any, reader: Reader) -> str:
-    return str(value) if value not in (None, "") else reader.say("（空）", "(empty)")
+    return shortened(str(value), reader.language) if value not in (None, "") else reader.say("（空）", "(empty)")
+
+
+def _is_page(alert: Alert) -> bool:
+    return alert.address.startswith(("http://", "https://"))
+
+
+def _checked_by(alert: Alert, reader: Reader, lexicon: Lexicon) -> str:
+    """The list, or the other source, that verified what no page could: its file's name, or its title."""
+    if not alert.address or alert.corrects_id is not None or _is_page(alert):
+        return ""
+    if alert.address in lexicon.titles:
+        return reader.say("（{}）", " ({})").format(lexicon.source(alert.address, reader))
+    name = within(alert.address, 80)
+    return reader.say(f"（名单 {name}）", f" (list {name})")
 
 
 def _retraction(alert: Alert, reader: Reader, lexicon: Lexicon, told: Told | None) -> tuple[str, ...]:

@@ -1,9 +1,13 @@
-"""What the fields of the sources' sections are called for a reader, in Chinese and English.
+"""What the fields of the sources' sections are called for a reader, in Chinese and English, and how much is shown.
 
-The rule of this module: a word here is the register's own word over that column, so that a reader finds it there.
+The rule of this module: a word here is the register's own word over that column, so that a reader finds it there; what
+is shown of a value is the register's own too, and where it is not all, that is said.
 """
 
 from __future__ import annotations
+
+SHOWN = 2000
+"""Characters of one value that are shown: more than a scope of business has, and little enough for a mail."""
 
 _WORDS: dict[str, tuple[str, str]] = {
     "action": ("处理结果", "action"),
@@ -167,3 +171,14 @@ def field_word(section: str, field: str, language: str) -> str:
     if words is None:
         return field.replace("_", " ")
     return words[0] if language == "zh" else words[1]
+
+
+def shortened(value: str, language: str, most: int = SHOWN, *, whole: tuple[str, str] | None = None) -> str:
+    """``value`` as it is shown to a reader: whole, or its first ``most`` characters, and then how long it is and where
+    the whole is (``whole``, in Chinese and English; else in the snapshot). What is stored stays as it is."""
+    if len(value) <= most:
+        return value
+    where = (whole or ("全文见官网快照", "the snapshot has it whole"))[0 if language == "zh" else 1]
+    if language == "zh":
+        return f"{value[:most]}……［共 {len(value):,} 字，余略；{where}］"
+    return f"{value[:most]}… [{len(value):,} characters in all; {where}]"

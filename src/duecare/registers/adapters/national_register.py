@@ -185,7 +185,7 @@ class NationalRegister:
                 unreadable[name] = str(reason)
         about = next((row.value["code"] for row in sections.get("basic", ())), page.entity)
         if about != page.entity:
-            return self._nothing(page, f"the page is about {about}")
+            return self._nothing(page, f"the page is about {(about or 'nobody')[:60]}")
         return PageRead(page.entity, sections, unreadable)
 
     def _panels(self, body: bytes) -> dict[str, list[Any]]:
@@ -345,8 +345,8 @@ def _day(text: str | None, heading: str) -> str | None:
             return date(int(year), int(month or other_month), int(day or other_day)).isoformat()
     except ValueError:
         pass
-    raise _MarkupError(f"{heading} is {text!r}, which is not a date such as 2013年08月05日")
+    raise _MarkupError(f"{heading} is {text[:60]!r}, which is not a date such as 2013年08月05日")
 
 
 def _listed(headings: Iterable[str | None]) -> str:
-    return "、".join(heading or "(blank)" for heading in headings) or "nothing"
+    return "、".join((heading or "(blank)")[:60] for heading in headings) or "nothing"
