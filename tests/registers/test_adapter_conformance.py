@@ -419,6 +419,28 @@ def test_a_mapping_with_another_date_format_is_refused(connection: DuckDBPyConne
         CsvMapping(path).stage(sample.path, connection)
 
 
+def test_a_column_may_be_called_as_it_likes(connection: DuckDBPyConnection, tmp_path: Path) -> None:
+    """Names that the engine or we use ourselves, and names that differ in case only, are names like any other."""
+    names = ["rowid", "record", "place", "said", "variant", "mark", "c0", "column0", "Name", "name", "hash", "line"]
+    good = (Path(__file__).parents[1] / "data" / "mapped" / "mapping.toml").read_text().split("[file]")[0]
+    fields = "".join(f'{field} = "{field}"\n' for field in names if field not in ("Name", "name"))
+    mapping, listed = tmp_path / "mapping.toml", tmp_path / "list.csv"
+    mapping.write_text(
+        f'{good}[entity]\ncolumns = ["rowid"]\n[[section]]\nname = "basic"\n'
+        f'[section.fields]\nupper = "Name"\nlower = "name"\n{fields}'
+    )
+    rows = [[f"{name}-{row}" for name in names] for row in range(3)]
+    rows.append(["rowid-0", *(f"{name}-other" for name in names[1:])])
+    listed.write_text("\n".join(",".join(each) for each in [names, *rows, rows[0], ["", "no", *rows[0][2:]]]) + "\n")
+    staged = CsvMapping(mapping).stage(listed, connection)
+    found = staged.rows["basic"].order("entity").project("entity, upper, lower, rowid, place, said").fetchall()
+    assert found == [
+        (f"rowid-{n}", f"Name-{n}", f"name-{n}", f"rowid-{n}", f"place-{n}", f"said-{n}") for n in range(3)
+    ]
+    assert staged.rejects is not None
+    assert sorted(staged.rejects.project("line").fetchall()) == [(5,), (7,)]
+
+
 def test_another_encoding_is_named(connection: DuckDBPyConnection, tmp_path: Path) -> None:
     """A table in GBK is told apart from a table of another source."""
     sample = next(each for each in SAMPLES if each.source == "cn-enterprise-registration-2002-2003")

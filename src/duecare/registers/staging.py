@@ -21,6 +21,9 @@ from duecare.registers.files import Lines, Plain, holds, text_at
 from duecare.registers.sections import Section
 from duecare.registers.sources import LONGEST_CODE
 
+TAKEN = ("entity", "key", "effective_on", "correction", "_record", "_said", "_place", "_variant")
+"""Names that no field of a section may have."""
+
 _SERIAL = itertools.count()
 _BLANKS = " \t\r\n\u3000\u00a0\ufeff"
 _BLANK_END = r"^[\s\x{3000}\x{a0}\x{feff}]|[\s\x{3000}\x{a0}\x{feff}]$"
@@ -128,7 +131,7 @@ class Records:
         missing = set(section.fields) ^ set(fields)
         if missing:
             raise ValueError(f"section {section.name}: fields {sorted(missing)} do not match its declaration")
-        taken = {"entity", "key", "effective_on", "correction"} & set(fields)
+        taken = set(TAKEN) & set(fields)
         if taken:
             raise ValueError(f"section {section.name}: the names {sorted(taken)} are those of columns of every section")
         names = [identifier(name) for name in section.fields]
@@ -138,7 +141,7 @@ class Records:
         if self._set_aside_long(entity, f"({source}) WHERE ({where})"):
             where = f"({where}) AND length({entity}) <= {LONGEST_CODE}"
         rows = (
-            f"SELECT record, {entity} AS entity, {key} AS key, {effective} AS effective_on, {given}{flag} "
+            f"SELECT record AS _record, {entity} AS entity, {key} AS key, {effective} AS effective_on, {given}{flag} "
             f"FROM ({source}) WHERE {where}"
         )
         columns = ["entity", "key", "effective_on", *names, *(["correction"] if flag else [])]
@@ -212,22 +215,22 @@ class Records:
             return f"SELECT {chosen} FROM ({rows})"
         ranked = scratch("ranked")
         same = ", ".join(columns[2:])
-        order = "said DESC, " + ", ".join(f"{column} NULLS LAST" for column in columns[2:])
+        order = "_said DESC, " + ", ".join(f"{column} NULLS LAST" for column in columns[2:])
         self.connection.execute(
             f"CREATE TEMP TABLE {ranked} AS SELECT *, "
-            f"row_number() OVER (PARTITION BY entity, key ORDER BY {order}, record) AS place, "
-            f"dense_rank() OVER (PARTITION BY entity, key ORDER BY {order}) AS variant "
-            f"FROM (SELECT *, count(*) OVER (PARTITION BY entity, key, {same}) AS said FROM ({rows}) "
+            f"row_number() OVER (PARTITION BY entity, key ORDER BY {order}, _record) AS _place, "
+            f"dense_rank() OVER (PARTITION BY entity, key ORDER BY {order}) AS _variant "
+            f"FROM (SELECT *, count(*) OVER (PARTITION BY entity, key, {same}) AS _said FROM ({rows}) "
             f"WHERE hash(entity, key) IN (SELECT mark FROM {twice}))"
         )
         self.connection.execute(
-            f"INSERT INTO {self._bad} SELECT DISTINCT record, 'duplicate key: another record already says otherwise "
+            f"INSERT INTO {self._bad} SELECT DISTINCT _record, 'duplicate key: another record already says otherwise "
             f"of ' || entity || CASE key WHEN '' THEN '' ELSE ' ' || key END || ' in {section.name}', false "
-            f"FROM {ranked} WHERE variant > 1"
+            f"FROM {ranked} WHERE _variant > 1"
         )
         return (
             f"SELECT {chosen} FROM ({rows}) WHERE hash(entity, key) NOT IN (SELECT mark FROM {twice}) "
-            f"UNION ALL SELECT {chosen} FROM {ranked} WHERE place = 1"
+            f"UNION ALL SELECT {chosen} FROM {ranked} WHERE _place = 1"
         )
 
     def _rejects(self) -> str:

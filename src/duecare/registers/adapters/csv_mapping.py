@@ -26,7 +26,7 @@ from duecare.registers.adapter import COMPOSITE_SQL, Coverage, Staged
 from duecare.registers.delimited import CsvRecords, Dialect, csv_records
 from duecare.registers.sections import Category, RiskLevel, Section
 from duecare.registers.sources import LONGEST_SECTION, LONGEST_SOURCE, Source
-from duecare.registers.staging import date_sql, identifier, iso_sql, literal
+from duecare.registers.staging import TAKEN, date_sql, iso_sql, literal
 
 _T = TypeVar("_T")
 _LONGEST_FRESH = 36_500  # days
@@ -79,45 +79,46 @@ class CsvMapping:
         named = [*self._entity]
         for part in self._parts:
             named += [*part.key, *part.fields.values(), *([part.date] if part.date else [])]
-        columns = {name: name for name in dict.fromkeys(named)}
+        # Called by numbers here: what a publisher calls a column may be a word of the engine (rowid), or differ from
+        # another's in case only.
+        ours = {name: f"column{place}" for place, name in enumerate(dict.fromkeys(named))}
+        columns = {alias: name for name, alias in ours.items()}
         derived = {}
         if self._code is not None:
-            derived[self._entity[0]] = compact_sql(self._code, identifier(self._entity[0]))
+            derived[ours[self._entity[0]]] = compact_sql(self._code, ours[self._entity[0]])
         with csv_records(path, connection, columns, derived=derived, dialect=self._dialect) as records:
-            records.set_aside(*self._faults())
+            records.set_aside(*self._faults(ours))
             for part in self._parts:
-                _refuse_other_dates(records, part)
-                date = identifier(part.date) if part.date else ""
+                date = ours[part.date] if part.date else ""
+                _refuse_other_dates(records, part, date)
                 fields = {
-                    field: iso_sql(date, part.date_format) if column == part.date else identifier(column)
+                    field: iso_sql(date, part.date_format) if column == part.date else ours[column]
                     for field, column in part.fields.items()
                 }
                 records.section(
-                    part.section, entity=_joined(self._entity), key=_joined(part.key) if part.key else "''",
+                    part.section, entity=_joined(self._entity, ours), key=_joined(part.key, ours) if part.key else "''",
                     fields=fields, effective=date_sql(date, part.date_format) if date else "NULL::DATE",
                 )  # fmt: skip
             scattered = [part.section.name for part in self._parts if part.key and part.coverage is Coverage.LISTED]
             return records.staged({part.section.name: part.coverage for part in self._parts}, scattered=scattered)
 
-    def _faults(self) -> list[str]:
+    def _faults(self, ours: Mapping[str, str]) -> list[str]:
         faults = []
         if self._code is not None:
-            faults.append(fault_sql(self._code, identifier(self._entity[0])))
+            faults.append(fault_sql(self._code, ours[self._entity[0]]))
         needed = list(self._entity)
         for part in self._parts:
             needed += part.key if len(part.key) == 1 else ()
         faults += [
-            f"CASE WHEN {identifier(column)} IS NULL THEN {literal(f'no {column}')} END"
-            for column in dict.fromkeys(needed)
+            f"CASE WHEN {ours[column]} IS NULL THEN {literal(f'no {column}')} END" for column in dict.fromkeys(needed)
         ]
         return faults
 
 
-def _refuse_other_dates(records: CsvRecords, part: _Part) -> None:
+def _refuse_other_dates(records: CsvRecords, part: _Part, date: str) -> None:
     """A date that is not whole (2009, 2001?) is a date unknown; if most are none, the mapping names another format."""
-    if not part.date:
+    if not date:
         return
-    date = identifier(part.date)
     given, read, sample = records.connection.execute(
         f"SELECT count({date}), count({date_sql(date, part.date_format)}), min({date}) FROM {records.table}"
     ).fetchall()[0]
@@ -128,9 +129,9 @@ def _refuse_other_dates(records: CsvRecords, part: _Part) -> None:
         )
 
 
-def _joined(columns: tuple[str, ...]) -> str:
-    quoted = ", ".join(identifier(column) for column in columns)
-    return quoted if len(columns) == 1 else COMPOSITE_SQL.format(quoted)
+def _joined(columns: tuple[str, ...], ours: Mapping[str, str]) -> str:
+    listed = ", ".join(ours[column] for column in columns)
+    return listed if len(columns) == 1 else COMPOSITE_SQL.format(listed)
 
 
 def _source(table: _Table) -> Source:
@@ -203,9 +204,9 @@ def _part(table: _Table) -> _Part:
     # To SQL, names that differ in case only are one.
     if "" in mapped or len({field.lower() for field in mapped}) < len(mapped):
         table.refuse("fields", sorted(mapped), "names that are not empty, and differ in more than case")
-    reserved = {"entity", "key", "effective_on", "correction"} & {field.lower() for field in mapped}
+    reserved = set(TAKEN) & {field.lower() for field in mapped}
     if reserved:
-        table.refuse("fields", sorted(reserved), "other names: entity, key, effective_on and correction are taken")
+        table.refuse("fields", sorted(reserved), f"other names: {', '.join(TAKEN)} are taken")
     key = tuple(table.texts("key", required=False))
     date = table.take("date", str, "")
     date_format = table.take("date_format", str, "%Y-%m-%d")
