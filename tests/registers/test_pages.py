@@ -12,6 +12,7 @@ from duecare.clock import SetClock
 from duecare.demo.report import render
 from duecare.demo.world import World
 from duecare.errors import BadInput
+from duecare.registers.adapter import adapter
 from duecare.registers.adapters.national_register import NationalRegister
 from duecare.registers.company import company
 from duecare.registers.ingest import ingest_file, ingest_pages, observed_in_name, release
@@ -164,6 +165,22 @@ def test_a_day_that_there_is_not_is_refused(name: str) -> None:
     with pytest.raises(BadInput, match=f"{name} names a day that there is not"):
         observed_in_name(name)
     assert observed_in_name("20259999.csv") is None
+
+
+def test_of_a_refused_file_nothing_is_kept(home: Home, tmp_path: Path) -> None:
+    """A file of another kind leaves no bytes; one that was kept before stays, though another source refuses it."""
+    sec, path = adapter("us-sec-issuers-history"), tmp_path / "2001-01-02.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(BadInput, match="CIK"):
+        ingest_file(home, sec, path)
+    assert not list(home.snapshots.root.rglob("*.*"))
+    path = write_list(tmp_path, "list", [("basic", "A", "", "Alpha")])
+    kept = ingest_file(home, ListAdapter(), path, day(0))
+    with pytest.raises(BadInput):
+        ingest_file(home, sec, path, day(0))
+    (basic,) = company(home, "A")["sources"][0]["sections"]["basic"]["facts"]
+    assert basic["batch"] == kept.batch
+    assert home.snapshots.get(basic["snapshot"]) == path.read_bytes()
 
 
 def test_a_hash_may_be_given_by_its_beginning_or_as_a_link(home: Home, world: World, tmp_path: Path) -> None:

@@ -90,10 +90,11 @@ def ingest_file(
     _credible(home, adapter, at)
     if isinstance(adapter, PageAdapter):
         return _ingest_page_file(home, adapter, path, at, progress)
-    progress(f"keeping {path.name}")
-    digest = home.snapshots.put_file(path)
-    arrival = Arrival(adapter.source.name, "file", digest, path.name, at, adapter.version)
-    return _apply(home, adapter, arrival, progress)
+    with home.writing("lake", wait=600):
+        progress(f"keeping {path.name}")
+        with home.snapshots.unless_refused(path) as digest:
+            arrival = Arrival(adapter.source.name, "file", digest, path.name, at, adapter.version)
+            return _apply(home, adapter, arrival, progress)
 
 
 def must_be_file(path: Path) -> None:
@@ -129,9 +130,9 @@ def ingest_pages(
         latest = packed.fetched_at if latest is None else max(latest, packed.fetched_at)
     if latest is None:
         raise BadInput(f"The pack {pack} holds no page.", hint="An empty crawl closes nothing; crawl again.")
-    digest = home.snapshots.put_file(pack)
-    arrival = Arrival(adapter.source.name, "crawl", digest, pack.name, utc(latest), adapter.version)
-    return _apply(home, adapter, arrival, progress, reread_first=reread_first)
+    with home.writing("lake", wait=600), home.snapshots.unless_refused(pack) as digest:
+        arrival = Arrival(adapter.source.name, "crawl", digest, pack.name, utc(latest), adapter.version)
+        return _apply(home, adapter, arrival, progress, reread_first=reread_first)
 
 
 def release(home: Home, batch: str, by: str, reason: str, progress: Progress = lambda step: None) -> Outcome:
@@ -139,7 +140,8 @@ def release(home: Home, batch: str, by: str, reason: str, progress: Progress = l
     from duecare.registers.catalogue import adapter_for
 
     arrival = _held(home, batch)
-    return _apply(home, adapter_for(home, arrival.source), arrival, progress, released=_Released(by, reason))
+    with home.writing("lake", wait=600):
+        return _apply(home, adapter_for(home, arrival.source), arrival, progress, released=_Released(by, reason))
 
 
 def reject(home: Home, batch: str, by: str, reason: str) -> None:
@@ -191,23 +193,23 @@ def _apply(
     released: _Released | None = None,
     reread_first: bool = True,
 ) -> Outcome:
-    with home.writing("lake", wait=600):
-        known = _known(home, arrival, released)
-        if known is not None:
-            return known
-        with home.database.session() as session:
-            stale = last_parser(session, arrival.source)
-        if reread_first and stale is not None and stale != adapter.version:
-            # Two parsers cannot be compared: what is stored is read again by the new one before anything new is.
-            progress(f"reading what is stored again with parser {adapter.version}")
-            fold.reread(home, adapter, stage_arrival, progress)
-        progress("reading")
-        open_workshop(home.lake.connection)
-        with home.lake.drafting(), stage_arrival(home, adapter, arrival) as (made, rejects, file):
-            outcome = _commit(home, adapter, arrival, made, progress, released, rejects, file)
-        progress("tidying")
-        tidy_if_due(home, arrival.source)
-        return outcome
+    """Read ``arrival``, whose bytes are kept, and apply it. The caller holds the right to write the lake."""
+    known = _known(home, arrival, released)
+    if known is not None:
+        return known
+    with home.database.session() as session:
+        stale = last_parser(session, arrival.source)
+    if reread_first and stale is not None and stale != adapter.version:
+        # Two parsers cannot be compared: what is stored is read again by the new one before anything new is.
+        progress(f"reading what is stored again with parser {adapter.version}")
+        fold.reread(home, adapter, stage_arrival, progress)
+    progress("reading")
+    open_workshop(home.lake.connection)
+    with home.lake.drafting(), stage_arrival(home, adapter, arrival) as (made, rejects, file):
+        outcome = _commit(home, adapter, arrival, made, progress, released, rejects, file)
+    progress("tidying")
+    tidy_if_due(home, arrival.source)
+    return outcome
 
 
 def _commit(

@@ -1,7 +1,7 @@
 """Snapshots: bytes as received, named by their SHA-256 and kept compressed.
 
-The rule of this module: what was received is never changed and never lost; any parser can read it again. The truth of
-case 1 stood in a stored snapshot of 20 February 2019.
+The rule of this module: what was received, and not refused, is never changed and never lost; any parser can read it
+again. The truth of case 1 stood in a stored snapshot of 20 February 2019.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory
 
 import zstandard
 
-from duecare.errors import UnknownName
+from duecare.errors import UnknownName, UseError
 from duecare.store import durable
 
 _CHUNK = 1 << 20
@@ -41,14 +41,23 @@ class Snapshots:
         """Keep the file at ``path``, of any size; returns its SHA-256 in hex."""
         name = _sha256(path)
         if self._find(name) is None:
-            raw = path.suffix.lower() in _COMPRESSED
-            suffix = ".raw" if raw else ".zst"
-            with self._new(name, suffix) as partial, path.open("rb") as source, partial.open("wb") as target:
-                if raw:
-                    shutil.copyfileobj(source, target, _CHUNK)
-                else:
-                    zstandard.ZstdCompressor(level=3, threads=-1).copy_stream(source, target)
+            self._keep(name, path)
         return name
+
+    @contextmanager
+    def unless_refused(self, path: Path) -> Iterator[str]:
+        """Keep the file at ``path`` as ``put_file`` does; where the block refuses it (``UseError``), it is not kept,
+        unless it was before. No other batch of the same bytes may come in meanwhile."""
+        name = _sha256(path)
+        before = self._find(name)
+        if before is None:
+            self._keep(name, path)
+        try:
+            yield name
+        except UseError:
+            if before is None:
+                self._known(name).unlink()
+            raise
 
     def get(self, name: str) -> bytes:
         """The bytes called ``name``. Raises ``UnknownName``."""
@@ -82,6 +91,15 @@ class Snapshots:
 
     def __contains__(self, name: str) -> bool:
         return self._find(name) is not None
+
+    def _keep(self, name: str, path: Path) -> None:
+        raw = path.suffix.lower() in _COMPRESSED
+        suffix = ".raw" if raw else ".zst"
+        with self._new(name, suffix) as partial, path.open("rb") as source, partial.open("wb") as target:
+            if raw:
+                shutil.copyfileobj(source, target, _CHUNK)
+            else:
+                zstandard.ZstdCompressor(level=3, threads=-1).copy_stream(source, target)
 
     def _find(self, name: str) -> Path | None:
         for suffix in (".zst", ".raw"):
