@@ -18,22 +18,27 @@ _INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line."""
+    _uninterrupted(_run)
+
+
+def _run() -> None:
+    # Loading them takes a while, in which Ctrl-C may come as well.
     from duecare.cli.app import app
     from duecare.cli.output import fail, heard, log_to_errors
 
     log_to_errors()
     try:
         with heard():
-            _uninterrupted(app)
+            app()
     except DuecareError as error:
         fail(error)
         sys.exit(2 if isinstance(error, UseError) else 1)
 
 
-def _uninterrupted(app: Callable[[], None]) -> None:
-    """Run ``app``; Ctrl-C ends it with one line. The engine tells of it in its own words, and typer says nothing."""
+def _uninterrupted(work: Callable[[], None]) -> None:
+    """Do ``work``; Ctrl-C ends it with one line. The engine tells of it in its own words, and typer says nothing."""
     try:
-        app()
+        work()
     except RuntimeError as error:
         if "interrupted" not in str(error).lower():
             raise
