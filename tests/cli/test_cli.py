@@ -214,6 +214,19 @@ def test_an_interrupt_ends_in_one_line(
     assert (ended.value.code, capsys.readouterr().err) == (130, "Interrupted.\n")
 
 
+def test_an_interrupt_while_the_program_is_loaded_ends_in_one_line() -> None:
+    """Ctrl-C before the first command has begun is no traceback either."""
+    program = (
+        "import os, signal, sys\nimport duecare.cli\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'duecare.cli.app': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\nduecare.cli.main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "Interrupted.\n")
+
+
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     """What a terminal passes on that is not UTF-8 ends in a sentence."""
     refused = run("search", "\udc80", home=tmp_path / "home")
@@ -335,6 +348,7 @@ def test_a_stored_page_comes_out_as_it_came_in(lists: tuple[Path, Path], tmp_pat
         (["verify", "absent.json"], "absent.json"),
         (["watch", "add", "nobody", "1"], "nobody"),
         (["digest", "--at", "someday"], "2019-05-05"),
+        (["screen", "release", "1", "--by", "z", "--reason", "r", "--dated", "--undated"], "are both given"),
         (["cases", "no_such_case"], "no_such_case"),
         (["snapshot", "page.html"], "SHA-256"),
         (["snapshot", "0" * 64], "no snapshot"),

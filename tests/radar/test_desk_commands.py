@@ -77,6 +77,7 @@ def test_a_hold_is_listed_shown_and_decided(folder: str) -> None:
         "known",
     )
     assert (decided[0]["changes"], decided[0]["left"]) == ({"verifying": 3}, 297)
+    assert "297 of 300" in run(folder, "screen", "list")
     assert said(folder, "screen", "reject", "1", "--by", "zhang", "--reason", "fault")[0]["left"] == 0
     batch = second["id"]
     assert said(folder, "screen", "reject", batch[:10], "--by", "zhang", "--reason", "cut")["state"] == "rejected"

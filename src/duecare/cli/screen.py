@@ -42,9 +42,8 @@ ChangeOption = Annotated[
     list[str] | None,
     typer.Option("--change", help="Only this change, by id or its beginning; repeat for more.", show_default=False),
 ]
-DatedOption = Annotated[
-    bool | None, typer.Option("--dated/--undated", help="Only what the register dates, or does not.")
-]
+DatedOption = Annotated[bool, typer.Option("--dated", help="Only what the register dates.")]
+UndatedOption = Annotated[bool, typer.Option("--undated", help="Only what the register does not date.")]
 
 
 @screen.callback(invoke_without_command=True)
@@ -109,14 +108,14 @@ def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
     if not found:
         say("Nothing is held.")
         return
-    rows = table("hold", "source", "what", "observed", "expected", "likelihood", "since", text=("what",))
+    rows = table("hold", "source", "what", "held", "expected", "likelihood", "since", text=("what",))
     for item in found:
         if item["what"] == "hold":
             rows.add_row(
                 str(item["id"]),
                 plain(item["source"]),
                 f"{plain(item['section'])} {item['kind']}",
-                f"{item['observed']:,}",
+                f"{item['left']:,} of {item['observed']:,}" if item["state"] == "partly" else f"{item['observed']:,}",
                 _band(item),
                 _tail(item["tail"]),
                 moment(item["opened_at"]),
@@ -171,7 +170,8 @@ def release(
     reason: ReasonOption = "",
     entity: EntityOption = None,
     change: ChangeOption = None,
-    dated: DatedOption = None,
+    dated: DatedOption = False,
+    undated: UndatedOption = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -179,7 +179,7 @@ def release(
 
     Example: duecare screen release 1 --dated --by zhang --reason "the register published a backlog"
     """
-    _decide("release", target, by, reason, _part(entity, change, dated), home, as_json)
+    _decide("release", target, by, reason, _part(entity, change, dated, undated), home, as_json)
 
 
 @screen.command()
@@ -189,7 +189,8 @@ def reject(
     reason: ReasonOption = "",
     entity: EntityOption = None,
     change: ChangeOption = None,
-    dated: DatedOption = None,
+    dated: DatedOption = False,
+    undated: UndatedOption = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -197,7 +198,7 @@ def reject(
 
     Example: duecare screen reject 1 --by zhang --reason "the parser's fault"
     """
-    _decide("reject", target, by, reason, _part(entity, change, dated), home, as_json)
+    _decide("reject", target, by, reason, _part(entity, change, dated, undated), home, as_json)
 
 
 _NUMBER = re.compile("[0-9]{1,9}")
@@ -254,10 +255,12 @@ def _decide_batch(home: Home, verb: str, batch: str, by: str, reason: str, part:
         say(f"Batch {batch[:8]} is {outcome['state']}.")
 
 
-def _part(entity: list[str] | None, change: list[str] | None, dated: bool | None) -> Any:
+def _part(entity: list[str] | None, change: list[str] | None, dated: bool, undated: bool) -> Any:
     from duecare.radar.holds import Selection
 
-    return Selection(tuple(entity or ()), tuple(change or ()), dated)
+    if dated and undated:
+        raise BadInput("--dated and --undated are both given.", hint="Give one of them, or none for all.")
+    return Selection(tuple(entity or ()), tuple(change or ()), dated if dated or undated else None)
 
 
 def _sites(given: list[str]) -> dict[str, str]:
