@@ -13,7 +13,8 @@ from duecare.clock import SetClock
 from duecare.errors import BadInput, EvidenceBroken
 from duecare.evidence.checkpoint import SigningKey
 from duecare.evidence.outbox import EvidenceEntry
-from duecare.systems.passes import changes, enrolment, entries, gates, sales, wire
+from duecare.systems.passes import changes, enrolment, entries, gates, refunds, sales, wire
+from duecare.systems.passes.cards import digest
 from duecare.systems.passes.device import CentreRefuses, CentreUnreachable, Gate, Presentation
 from duecare.systems.passes.models import Conflict, Visit
 from duecare.systems.passes.park import Park
@@ -106,6 +107,32 @@ def test_a_pass_renewed_early(park: Park, gate: Gate, sold: Sold, clock: SetCloc
     assert gate.enter(Presentation(sold.cards[1].card, SHE.id_number)).open
     (line, _) = (gate.folder / "list.body").read_text().splitlines()
     assert line.split()[1:3] == ["2020-04-26", "2021-04-25"]
+
+
+def test_the_day_of_a_refund_counts_as_used(park: Park, gate: Gate, centre: str, sold: Sold, clock: SetClock) -> None:
+    """It was paid for: whoever is refunded at six in the evening entered rightly at nine, enters until midnight in
+    touch and alone, and on the day after no gate opens, nor is what one decided then taken without a question."""
+    hers = Presentation(sold.cards[1].card, SHE.id_number)
+    gate.sync()
+    gone = cut_off(gate, clock)
+    clock.advance(timedelta(hours=23))
+    old = (gate.folder / "list.body").read_bytes()
+    assert gone.enter(hers).open
+    clock.advance(timedelta(hours=9))
+    refunds.pay_back(park, sold.pass_id, [sold.cards[1].subject], reason="moves", actor="clerk", goodwill=True)
+    back = cut_off(gate, clock, centre)
+    assert (back.sync().conflicts, back.enter(hers).open) == (0, True)
+    assert (gate.folder / "list.body").read_bytes() != old
+    gone = cut_off(gate, clock)
+    clock.advance(timedelta(hours=6) - timedelta(seconds=1))
+    assert gone.enter(hers).open
+    clock.advance(timedelta(seconds=1))
+    assert why(gone.enter(hers)) == ["gate.expired"]
+    late = wire.Record("l" * 16, digest(hers.card), "card_id_card", clock.now(), True, "gate.on_the_list", "")
+    assert entries.reconcile(park, "east", [late]) == (["l" * 16], ["l" * 16])
+    back = cut_off(gate, clock, centre)
+    assert why(back.enter(hers)) == ["gate.refunded"]
+    assert (back.sync().conflicts, back.sync().cards) == (0, 1)
 
 
 def test_a_gate_without_a_list(gate: Gate, clock: SetClock, sold: Sold) -> None:

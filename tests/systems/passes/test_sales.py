@@ -261,7 +261,7 @@ def test_a_refund_where_the_agreed_way_ended(park: Park, sold: Sold, clock: SetC
     with pytest.raises(UseError, match="or they were"):
         refunds.pay_back(park, couple.pass_id, both, reason="again", actor="clerk")
     with park.home.database.session() as session:
-        assert holders.by_subject(session, both[0]).fault(park.today()) == "gate.refunded"
+        assert holders.by_subject(session, both[0]).fault(date(2019, 10, 27)) == "gate.refunded"
         due = retention.due(park.vault, session, datetime(2020, 1, 27, 12, tzinfo=BEIJING))
         assert {each.subject for each in due} == set(both)
     with pytest.raises(UseError, match="was refunded"):
@@ -280,6 +280,16 @@ def test_a_refund_for_one_of_two(park: Park, sold: Sold, clock: SetClock) -> Non
     clock.set(datetime(2020, 4, 1, 10, tzinfo=BEIJING))
     renewed = sales.renew(park, sold.pass_id, screen="counter", actor="clerk")
     assert ([each.subject for each in renewed.cards], str(renewed.price)) == ([hers], "625.60")
+
+
+def test_nothing_is_taken_for_a_pass_that_was_refunded(park: Park, sold: Sold) -> None:
+    """It opens the gates until the day is over, but no photo or finger is taken for it any more."""
+    his = sold.cards[0].subject
+    refunds.pay_back(park, sold.pass_id, [his], reason="moves", actor="clerk", goodwill=True)
+    with pytest.raises(UseError, match="nothing is taken for it any more"):
+        enrolment.take_photo(park, his, b"photo", screen="centre", actor="clerk")
+    with pytest.raises(UseError, match="nothing is taken for it any more"):
+        enrolment.enrol(park, his, "card_fingerprint", finger("he"), screen="centre", actor="clerk")
 
 
 def test_refunds_one_after_the_other(park: Park, sold: Sold) -> None:

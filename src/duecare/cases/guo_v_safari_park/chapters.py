@@ -165,7 +165,8 @@ def autumn(stage: Stage, couples: Couples, version: int) -> Autumn:
 
 
 def visit(stage: Stage, couples: Couples) -> Visit:
-    """26 October 2019: he stands at the gate. So do the others; and the couple that leaves is paid."""
+    """26 October 2019: he stands at the gate. So do the others; and the couple that leaves is paid, and comes again the
+    day after."""
     stage.progress("the visit")
     today, park = stage.day("visit", "on"), stage.park
     face, id_card = stage.shows_face(couples.his, 0), stage.shows_id_card(couples.his, 0)
@@ -173,7 +174,6 @@ def visit(stage: Stage, couples: Couples) -> Visit:
     paid: list[Refund] = []
     why(lambda: paid.append(_pay(park, couples.leaving)))
     not_owed = why(lambda: _pay(park, couples.accepting))
-    shut = stage.shows_id_card(couples.leaving, 6)
     messages.send(park)
     with park.home.database.session() as session:
         mine = [each.subject for each in couples.his.cards]
@@ -182,9 +182,12 @@ def visit(stage: Stage, couples: Couples) -> Visit:
             notices.binding(session, each, NOTICE)
             for each in (couples.he, couples.accepting.cards[0].subject, couples.silent.cards[0].subject)
         )
+    page, readable = truth.truth(park, couples.he), _readable([park.home.path], world.words_of_people())
+    stage.on(day_after(today))
+    shut = stage.shows_id_card(couples.leaving, 6)
     return Visit(
-        (he, accepting, silent_one), face, id_card, silent, quote, paid[0] if paid else None, shut, not_owed,
-        truth.truth(park, couples.he), _readable([park.home.path], world.words_of_people()),
+        (he, accepting, silent_one), face, id_card, silent, quote, paid[0] if paid else None, shut, not_owed, page,
+        readable,
     )  # fmt: skip
 
 

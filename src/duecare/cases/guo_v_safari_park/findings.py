@@ -193,7 +193,7 @@ def _refund(said: Mapping[str, Any], seen: Years) -> Check:
         "Who declines, where the agreed way ends, is refunded pro rata if they leave; nothing is owed to who accepted.",
         "678 yuan of contract loss were awarded, and 360 of travel.",
         f"Due to him: {quote.amount} yuan for {quote.days_left} of {quote.days} days. To the couple that left: "
-        + (f"{paid.amount} paid, and the gate {_said(seen.visit.shut)}" if paid else "nothing was paid")
+        + (f"{paid.amount} paid, and the day after the gate {_said(seen.visit.shut)}" if paid else "nothing was paid")
         + f". To the couple that accepted: {seen.visit.not_owed or 'was paid too'}",
         shown == [expected, expected]
         and [each.id for each in seen.visit.shut.words] == ["gate.refunded"]

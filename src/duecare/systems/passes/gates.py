@@ -110,8 +110,8 @@ class _Row:
 
 
 def _on_the_list(session: Session, park: Park) -> list[_Row]:
-    """The cards that are not lost, of holders who did not leave, whose pass has not expired; with the days in a row
-    that are still to come of it."""
+    """The cards that are not lost, of holders who did not leave before today, whose pass has not expired; with the days
+    in a row that are still to come of it."""
     days: dict[str, tuple[date, date]] = {}
     coming = select(Period).where(Period.last >= park.today()).order_by(Period.pass_id, Period.number)
     for period in session.scalars(coming):
@@ -119,12 +119,20 @@ def _on_the_list(session: Session, park: Park) -> list[_Row]:
         if period.first == last + timedelta(days=1):
             days[period.pass_id] = first, period.last
     asked = (
-        select(Card.digest, Holder.subject, Holder.method, Holder.pass_id)
+        select(Card.digest, Holder.subject, Holder.method, Holder.pass_id, Holder.left_on)
         .join(Holder, Holder.id == Card.holder_id)
-        .where(Card.lost_at.is_(None), Holder.left_on.is_(None))
+        .where(Card.lost_at.is_(None), Holder.left_on.is_(None) | (Holder.left_on >= park.today()))
         .order_by(Card.digest)
     )
-    return [_Row(*row[:3], *days[row.pass_id]) for row in session.execute(asked) if row.pass_id in days]
+    found = []
+    for card, subject, method, pass_id, left in session.execute(asked):
+        if pass_id not in days:
+            continue
+        first, last = days[pass_id]
+        last = min(last, left or last)
+        if first <= last:
+            found.append(_Row(card, subject, method, first, last))
+    return found
 
 
 def _lines(park: Park, rows: list[_Row]) -> list[Line]:

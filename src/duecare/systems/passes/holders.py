@@ -46,8 +46,11 @@ class Held:
         return self.holder.left_on is None and (self.holder.subject is not None or not self.product.named)
 
     def fault(self, day: date) -> str:
-        """Why the pass opens no gate on ``day``, as the id of a word of a gate; empty if it is valid."""
-        if self.holder.left_on is not None and day >= self.holder.left_on:
+        """Why the pass opens no gate on ``day``, as the id of a word of a gate; empty if it is valid.
+
+        The day of a refund counts as used (``refunds``): it was paid for, and is valid to its end.
+        """
+        if self.holder.left_on is not None and day > self.holder.left_on:
             return "gate.refunded"
         if any(period.first <= day <= period.last for period in self.periods):
             return ""
@@ -97,7 +100,7 @@ def with_a_pass(day: date) -> Select[str | None]:
 
 def require_valid(held: Held, day: date) -> None:
     """Raise ``UseError`` where there is no pass on ``day`` that anything could be taken for."""
-    if held.fault(day) not in ("", "gate.not_yet_valid"):
+    if held.holder.left_on is not None or held.fault(day) not in ("", "gate.not_yet_valid"):
         over = held.holder.left_on or held.latest.last
         raise UseError(
             f"The pass {held.sold.id} ended on {over}, and nothing is taken for it any more.",

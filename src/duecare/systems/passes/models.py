@@ -112,7 +112,8 @@ class Period(Base):
 class Holder(Base):
     """One of those who share a pass. ``subject`` is none on a ticket, and once the last of the person is erased.
 
-    ``method``: the way in that was agreed with them. ``left_on``: the day of their refund.
+    ``method``: the way in that was agreed with them. ``left_on``: the day of their refund, the
+    last that the pass is valid for them.
     """
 
     __tablename__ = "pass_holders"

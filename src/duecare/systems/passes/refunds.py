@@ -105,7 +105,7 @@ def pay_back(
     goodwill: bool = False,
     once_key: str = "",
 ) -> Refund:
-    """Refund these holders of a pass today, pro rata; the pass opens no gate for them any more.
+    """Refund these holders of a pass today, pro rata; the pass opens no gate for them from tomorrow on.
 
     Owed is it to those with whom a way in is agreed that has ended (``entitled``); to others it is paid with
     ``goodwill`` alone. Under a ``once_key`` it is paid once (``once``). Raises ``UnknownName``, ``BadInput`` without a
