@@ -128,8 +128,10 @@ class IndependentGate:
             return False, "gate.not_yet_valid"
         if today > line[2]:
             return False, "gate.expired"
-        if "ticket" in (line[3], said["method"]):
-            return (True, "gate.on_the_list") if line[3] == said["method"] else (False, "gate.no_match")
+        if line[3] == "ticket":
+            return (True, "gate.on_the_list") if said["method"] == "ticket" else (False, "gate.no_match")
+        if said["method"] == "ticket":
+            return False, "gate.show_id_card"
         same = hmac.compare_digest(line[4], said["code"])
         return (True, "gate.on_the_list") if same else (False, "gate.no_match")
 

@@ -6,6 +6,7 @@ import json
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,6 +16,8 @@ from duecare.clock import SetClock
 from duecare.errors import BadInput, UnknownName
 from duecare.evidence.checkpoint import SigningKey
 from duecare.evidence.outbox import EvidenceEntry
+from duecare.rules.engine import Engine
+from duecare.store.home import Home
 from duecare.systems.passes import changes, enrolment, entries, gates, sales, signatures, wire
 from duecare.systems.passes.device import CentreRefuses, Gate, Presentation
 from duecare.systems.passes.methods import CARD_FACE, CARD_ID_CARD
@@ -174,10 +177,45 @@ def test_a_ticket_opens_one_of_two_gates_at_once(park: Park, monkeypatch: pytest
     assert visits(park) == 1
 
 
-def test_a_pass_is_no_ticket(gate: Gate, sold: Sold) -> None:
-    """A pass alone, with nothing to show whose it is, opens nothing."""
-    answer = gate.enter(Presentation(sold.cards[1].card))
-    assert (answer.open, why(answer)) == (False, ["guo_v_safari_park.unilateral_change"])
+def test_a_pass_shown_alone(park: Park, gate: Gate, enrolled: Sold) -> None:
+    """With nothing to show whose it is, it opens nothing: the answer says what is missing, by the way in agreed with
+    the holder, and blames no change of it."""
+    his, hers = enrolled.cards
+    for card, missing, zh, en in (
+        (hers.card, "gate.show_id_card", "请同时出示持卡人的身份证", "show its holder's ID card"),
+        (his.card, "gate.show_fingerprint", "请按约定验指纹", "give the finger"),
+    ):
+        answer = gate.enter(Presentation(card))
+        assert (answer.open, why(answer), answer.ways) == (False, [missing], ("card_id_card",))
+        assert zh in answer.words[0].zh
+        assert en in answer.words[0].en
+    number = changes.publish(park, FACES).number
+    changes.answer(park, his.subject, number, accepted=True, how="click", screen="page of truth")
+    enrolment.enrol(park, his.subject, "card_face", face("he"), screen="centre", actor="clerk")
+    answer = gate.enter(Presentation(his.card))
+    assert why(answer) == ["gate.show_face"]
+    assert "人脸" in answer.words[0].zh
+    assert visits(park) == 0
+
+
+def test_a_pass_shown_alone_whose_way_in_the_rules_deny(park: Park, gate: Gate, enrolled: Sold) -> None:
+    """Without a consent the finger is not asked for: the ID card is, and the holding says why."""
+    his = enrolled.cards[0]
+    erasure.withdraw(park.vault, his.subject, "fingerprint_entry", how="click", screen="page of truth")
+    assert why(gate.enter(Presentation(his.card))) == [
+        "gate.show_id_card", "guo_v_safari_park.no_biometrics_without_grant",
+    ]  # fmt: skip
+    assert gate.enter(Presentation(his.card, HE.id_number)).open
+
+
+def test_a_pass_shown_alone_where_nothing_is_allowed(home: Home, park: Park, enrolled: Sold, tmp_path: Path) -> None:
+    """An operator's policy that closes the gates is what is said, and nothing is asked for."""
+    own = '@id("mine.closed") @en("The park is closed.") forbid (principal, action == Action::"enter", resource);'
+    (tmp_path / "own.cedar").write_text(own, encoding="utf-8")
+    with Park.open(home, Engine.load(tmp_path)) as closed:
+        for issued in enrolled.cards:
+            answer = entries.enter(closed, "east", Presentation(issued.card).question(closed.now()), issued.card)
+            assert (answer.open, why(answer)) == (False, ["mine.closed"])
 
 
 def test_the_same_question_is_answered_the_same(park: Park, sold: Sold) -> None:

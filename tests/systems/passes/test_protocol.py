@@ -89,13 +89,15 @@ def test_an_independent_gate(independent: IndependentGate, park: Park, sold: Sol
     assert independent.enter(his.card, now=now, template=finger("he", 1)) == (True, ["guo_v_safari_park.enter"])
     assert independent.enter(hers.card, now=now, number=SHE.id_number) == (True, ["guo_v_safari_park.enter"])
     assert independent.enter(hers.card, now=now, number=HE.id_number) == (False, ["gate.no_match"])
+    assert independent.enter(hers.card, now=now) == (False, ["gate.show_id_card"])
+    assert independent.enter(his.card, now=now) == (False, ["gate.show_fingerprint"])
     independent.fetch(now)
     centre, independent.centre = independent.centre, "http://127.0.0.1:9"
     for shown, wanted in (
         ({"number": SHE.id_number}, (True, ["gate.on_the_list"])),
         ({"number": HE.id_number}, (False, ["gate.no_match"])),
         ({"template": finger("she")}, (False, ["gate.no_biometrics_offline"])),
-        ({}, (False, ["gate.no_match"])),
+        ({}, (False, ["gate.show_id_card"])),
     ):
         assert independent.enter(hers.card, now=now, **shown) == wanted  # type: ignore[arg-type]
     assert independent.enter(ticket.card, now=now) == (True, ["gate.on_the_list"])

@@ -59,7 +59,8 @@ class CentreRefuses(DuecareError):
 
 @dataclass(frozen=True)
 class Presentation:
-    """What is shown at the gate: a card, and an ID card, or a template that the sensor made, or neither (a ticket)."""
+    """What is shown at the gate: a card, and an ID card, or a template that the sensor made, or neither: a ticket,
+    or a pass whose holder is told what is missing."""
 
     card: str
     id_number: str = ""
@@ -325,10 +326,10 @@ def _judge(question: Question, line: lists.Line | None) -> tuple[str, bool]:
         return "gate.not_yet_valid", False
     if day > line.last:
         return "gate.expired", False
-    agreed = METHODS.get(line.method)
-    if question.method is TICKET or agreed is TICKET:
-        fits = agreed is question.method
-        return ("gate.on_the_list", True) if fits else ("gate.no_match", False)
+    if line.method == TICKET.name:
+        return ("gate.on_the_list", True) if question.method is TICKET else ("gate.no_match", False)
+    if question.method is TICKET:
+        return "gate.show_id_card", False
     fits = bool(line.code) and hmac.compare_digest(line.code, question.code)
     return ("gate.on_the_list", True) if fits else ("gate.no_match", False)
 

@@ -31,7 +31,7 @@ from duecare.store.database import alone
 from duecare.systems.passes import holders, matching, offers
 from duecare.systems.passes.holders import Held
 from duecare.systems.passes.matching import Template
-from duecare.systems.passes.methods import CARD_ID_CARD, TICKET, Method
+from duecare.systems.passes.methods import CARD_ID_CARD, METHODS, TICKET, Method
 from duecare.systems.passes.models import Conflict, ConflictKind, GateAnswer, Holder, Visit
 from duecare.systems.passes.park import Park, day_of
 from duecare.systems.passes.purposes import NOTICE, entry_methods
@@ -149,12 +149,26 @@ def _judge(park: Park, session: Session, gate: str, question: Question) -> _Case
         return _Case(held, _no(fault))
     if held.holder.subject is None:
         return _Case(held, _ticket(session, held, question))
+    if question.method is TICKET:
+        return _Case(held, (False, _missing(park, session, gate, held)))
     if not _exists(session, held, question.method):
         return _Case(held, _no("gate.not_offered"))
     decision = ask(park, session, gate, held, question.method)
     if not decision.allowed:
         return _Case(held, (False, words(decision)))
     return _Case(held, None, words(decision))
+
+
+def _missing(park: Park, session: Session, gate: str, held: Held) -> tuple[Word, ...]:
+    """What is to be shown beside a pass that was shown alone: as agreed with its holder; where the rules deny that, the
+    ID card, with why they do."""
+    denied: list[Word] = []
+    for each in dict.fromkeys((METHODS[held.holder.method], CARD_ID_CARD)):
+        decision = ask(park, session, gate, held, each)
+        if decision.allowed:
+            return (WORDS[f"gate.show_{each.shows}"], *denied)
+        denied += [word for word in words(decision) if word not in denied]
+    return tuple(denied)
 
 
 def _ticket(session: Session, held: Held, question: Question) -> tuple[bool, tuple[Word, ...]]:

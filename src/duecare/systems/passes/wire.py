@@ -66,6 +66,21 @@ WORDS: dict[str, Word] = {
         Word("gate.refunded", "年卡已退款, 不能再入园。", "The pass was refunded and opens no gate."),
         Word("gate.used", "门票已使用。", "The ticket has been used."),
         Word(
+            "gate.show_id_card",
+            "只出示了年卡: 请同时出示持卡人的身份证。",
+            "Only the card was shown; please show its holder's ID card as well.",
+        ),
+        Word(
+            "gate.show_fingerprint",
+            "只出示了年卡: 请按约定验指纹, 也可以出示身份证。",
+            "Only the card was shown; please give the finger as well, as agreed, or show the ID card.",
+        ),
+        Word(
+            "gate.show_face",
+            "只出示了年卡: 请按约定验人脸, 也可以出示身份证。",
+            "Only the card was shown; please show the face as well, as agreed, or the ID card.",
+        ),
+        Word(
             "gate.no_match",
             "核验未通过: 与持卡人登记的信息不符。可以改用年卡加身份证入园。",
             "What was shown is not that of this card's holder. Card and ID card are accepted as well.",
