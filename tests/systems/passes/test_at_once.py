@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 
 import pytest
 from sqlalchemy import select
 
+from duecare.clock import SetClock
 from duecare.errors import UseError
 from duecare.systems.passes import changes, enrolment, entries, offers, refunds, sales, truth
 from duecare.systems.passes.device import Presentation
@@ -92,15 +94,19 @@ def test_a_pass_is_renewed_or_refunded(park: Park) -> None:
         assert paid.price == sold.price + before
 
 
-def test_two_renewals_are_two_years(park: Park) -> None:
-    """Two renewals at once add a year each, one after the other, and neither is thrown out."""
-    for _ in range(ROUNDS):
-        sold = sell(park)
+@pytest.mark.parametrize("days", [0, 300, 364, 365, 400])
+def test_two_renewals_are_one_year(park: Park, clock: SetClock, days: int) -> None:
+    """Of two renewals at once, without a key, one adds a year, and the other is told so: while the first year runs, and
+    in the window after it, where the new year begins on the same day."""
+    couples = [sell(park) for _ in range(ROUNDS)]
+    clock.advance(timedelta(days=days))
+    for sold in couples:
         found = done(*[renew(park, sold)] * 2)
-        assert refused(found) == 0
+        (error,) = [each for each in found if isinstance(each, UseError)]
+        assert "was renewed already" in error.message
         with park.home.database.session() as session:
             years = select(Period.year).where(Period.pass_id == sold.pass_id).order_by(Period.number)
-            assert session.scalars(years).all() == [1, 2, 3]
+            assert session.scalars(years).all() == [1, 2]
 
 
 def test_of_two_new_cards_one_opens_the_gate(park: Park) -> None:

@@ -218,6 +218,22 @@ def test_a_renewal_within_the_window(park: Park, sold: Sold, clock: SetClock) ->
         sales.renew(park, sold.pass_id, screen="counter", actor="clerk")
 
 
+@pytest.mark.parametrize(
+    ("paid", "again"), [(date(2019, 5, 1), date(2020, 4, 27)), (date(2020, 5, 1), date(2020, 5, 2))]
+)
+def test_one_year_ahead_at_most(park: Park, sold: Sold, clock: SetClock, paid: date, again: date) -> None:
+    """A second click is refused and told when it may be: once the year that the first one added has begun."""
+    clock.set(datetime(paid.year, paid.month, paid.day, 10, tzinfo=BEIJING))
+    last = sales.renew(park, sold.pass_id, screen="counter", actor="clerk").last
+    for moment in (park.now(), datetime(again.year, again.month, again.day, tzinfo=BEIJING) - timedelta(seconds=1)):
+        clock.set(moment)
+        with pytest.raises(UseError, match=f"renewed already, from .* to {last}") as refused:
+            sales.renew(park, sold.pass_id, screen="counter", actor="clerk")
+        assert f"again from {again} on" in str(refused.value)
+    clock.advance(timedelta(seconds=1))
+    assert sales.renew(park, sold.pass_id, screen="counter", actor="clerk").year == 3
+
+
 def test_a_renewal_moves_retention(park: Park, sold: Sold, clock: SetClock) -> None:
     """What would have gone three months after the first year stays with the renewal, and goes after the second."""
     his = sold.cards[0].subject

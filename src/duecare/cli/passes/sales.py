@@ -44,7 +44,7 @@ def sell(
 
 
 def renew(pass_id: PassArgument, by: ByOption = "clerk", home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Add the next year to a pass; what is kept of its holders is kept so much longer.
+    """Add the next year to a pass, one ahead at most; what is kept of its holders is kept so much longer.
 
     Example: duecare passes renew 0b09aba3c2d86b824444c2cff36b859f
     """

@@ -143,10 +143,11 @@ def _sell(session: Session, bought: Product, given: Sequence[Buyer], counter: _C
 def renew(park: Park, pass_id: str, *, screen: str, actor: str, once_key: str = "") -> Sold:
     """Add the next year to a pass: from the day after its last, or from today where that has passed.
 
-    Within the window after its last day the row of years goes on, with its discounts. A way in that is no longer on
-    sale gives way to card and ID card once the year is over that was agreed with it; what was held for it is erased,
-    and the holder told. Call it outside of any transaction. Raises ``UnknownName``; ``UseError`` where the pass can no
-    longer be renewed, or not yet.
+    Within the window after its last day the row of years goes on, with its discounts. What a renewal added must have
+    begun before today when the pass is renewed again: sent twice, without a key too, a renewal adds one year. A way in
+    that is no longer on sale gives way to card and ID card once the year is over that was agreed with it; what was held
+    for it is erased, and the holder told. Call it outside of any transaction. Raises ``UnknownName``; ``UseError``
+    where the pass can no longer be renewed, or not yet.
     """
     begun: list[str | None] = []
     write = Write.of(park, actor, once_key, {"write": "renew", "pass": pass_id})
@@ -366,6 +367,11 @@ def _known(session: Session, number: str) -> str:
 def _renewable(bought: Product, period: Period, today: date) -> None:
     if not bought.renewals:
         raise UseError(f"{bought.name} is not renewed.", hint="Sell another.")
+    if period.number > 1 and today <= period.first:
+        raise UseError(
+            f"The pass was renewed already, from {period.first} to {period.last}.",
+            hint=f"It is renewed one year ahead at most: again from {period.first + timedelta(days=1)} on.",
+        )
     window = Retention(EXPIRED, months=bought.window_months).until(period.last)
     if today > window:
         raise UseError(f"The pass ended on {period.last}, and its renewal window on {window}.", hint="Sell a new one.")
