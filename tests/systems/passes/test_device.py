@@ -16,7 +16,7 @@ from duecare.evidence.outbox import EvidenceEntry
 from duecare.systems.passes import changes, enrolment, entries, gates, refunds, sales, wire
 from duecare.systems.passes.cards import digest
 from duecare.systems.passes.device import CentreRefuses, CentreUnreachable, Gate, Presentation
-from duecare.systems.passes.models import Conflict, Visit
+from duecare.systems.passes.models import Conflict, GateAnswer, Visit
 from duecare.systems.passes.park import Park
 from duecare.systems.passes.sales import Sold
 from duecare.systems.passes.server import serving
@@ -383,15 +383,25 @@ def test_a_record_handed_over_again_has_no_effect(park: Park, sold: Sold) -> Non
 
 
 def test_a_record_that_is_forgotten_and_comes_again(park: Park, sold: Sold, clock: SetClock) -> None:
-    """The visit stays when answers are forgotten: the record makes no second one."""
+    """The answer is forgotten, and that the record was taken is not: it makes no second visit, conflict or entry of the
+    log, and whatever was answered is gone."""
     hers = Presentation(sold.cards[1].card, SHE.id_number).question(park.now())
-    record = wire.Record("a" * 16, hers.card, "card_id_card", park.now(), True, "gate.on_the_list", "")
-    for _ in range(2):
-        assert entries.reconcile(park, "east", [record]) == (["a" * 16], [])
+    assert entries.enter(park, "east", hers, "q" * 16).open
+    assert entries.enter(park, "east", hers, "r" * 16).open
+    records = [
+        wire.Record(key * 16, hers.card, "card_id_card", park.now(), opens, "gate.on_the_list", "")
+        for key, opens in (("a", True), ("b", False), ("q", False))
+    ]
+    for _ in range(3):
+        assert entries.reconcile(park, "east", records) == ([each.key for each in records], ["q" * 16])
         clock.advance(timedelta(days=31))
         with park.home.database.session() as session:
             entries.forget_answers(session, park.now())
-            assert session.query(Visit).count() == 1
+            assert session.query(Visit).count() == 3
+            assert session.query(Conflict).count() == 1
+            assert session.query(EvidenceEntry).filter_by(kind="entry:reconcile").count() == 3
+            kept = {row.key[0]: (row.question, row.answer) for row in session.query(GateAnswer)}
+            assert kept == dict.fromkeys("abq", ("", {"handed_over": True}))
 
 
 def test_a_question_and_its_record_at_once(park: Park, sold: Sold) -> None:

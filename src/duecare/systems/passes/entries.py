@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import delete, exists, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -44,7 +44,8 @@ _HANDED_OVER = "handed_over"
 """The member of a remembered answer that says that the gate's own record of the question was taken."""
 
 _NO_QUESTION = ""
-"""In the place of a question's fingerprint: the centre was never asked, it was handed the record."""
+"""In the place of a question's fingerprint: the centre was never asked, or has forgotten its answer, and was handed the
+record."""
 
 
 class AnotherQuestion(BadInput):
@@ -123,8 +124,12 @@ def settle(session: Session, conflict: int, *, by: str, note: str, at: datetime)
 
 
 def forget_answers(session: Session, at: datetime) -> None:
-    """Forget the answers that no gate will ask for again."""
-    session.execute(delete(GateAnswer).where(GateAnswer.at < at - ANSWERS_KEPT))
+    """Forget the answers that no gate will ask for again. That a gate's record was taken is not forgotten: no gate
+    has to say when it hands it over again."""
+    old, taken = GateAnswer.at < at - ANSWERS_KEPT, GateAnswer.answer[_HANDED_OVER].as_boolean()
+    session.execute(delete(GateAnswer).where(old, taken.is_not(True)))
+    told = update(GateAnswer).where(old, GateAnswer.question != _NO_QUESTION)
+    session.execute(told.values(question=_NO_QUESTION, answer={_HANDED_OVER: True}))
 
 
 def ask(park: Park, session: Session, gate: str, held: Held, method: Method) -> Decision:
@@ -261,11 +266,11 @@ def _reconcile(session: Session, park: Park, gate: str, said: Record) -> bool:
     """Take one record; whether a person has to look at it."""
     _lock(session, gate, said.key)
     known = session.get(GateAnswer, (gate, said.key))
+    if known is not None and _HANDED_OVER in known.answer:
+        return bool(session.scalar(select(exists().where(Conflict.gate == gate, Conflict.key == said.key))))
     found = holders.by_card(session, said.card)
     held = found[1] if found else None
     kinds = _conflicts(session, said, known, found)
-    if known is not None and _HANDED_OVER in known.answer:
-        return bool(session.scalar(select(exists().where(Conflict.gate == gate, Conflict.key == said.key))))
     at = park.now()
     entered = (known is not None and known.opened) or session.scalar(
         select(exists().where(Visit.gate == gate, Visit.key == said.key))  # stays when the answer is forgotten

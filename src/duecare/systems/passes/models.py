@@ -173,7 +173,8 @@ class GateAnswer(Base):
     """What a gate was answered, under the key of its question: the same question is answered the same.
 
     ``question``: SHA-256 (hex) of the question without its template, so that another under the same key is noticed;
-    empty where the gate decided alone. ``answer`` notes when the gate's record was taken.
+    empty where the gate decided alone. ``answer`` notes that the gate's record was taken; when the answer is forgotten,
+    that note stays.
     """
 
     __tablename__ = "gate_answers"
