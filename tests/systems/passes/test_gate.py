@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from duecare.clock import SetClock
 from duecare.errors import BadInput, UnknownName
@@ -346,6 +346,46 @@ def test_what_is_not_signed_is_refused(asked, park: Park) -> None:  # type: igno
     assert asked(body, path=wire.ENTRIES + "?x=1").status_code == 400
     assert asked(b" " * (gates.MAX_REQUEST + 1)).status_code == 413
     assert asked(b"", path=f"{wire.LIST}/{'0' * 64}", method="GET").status_code == 404
+
+
+ELSEWHERE = [
+    ("GET", "/v1/gate/nothing", 404, ""),
+    ("POST", "/v1/gate/", 404, ""),
+    ("GET", f"{wire.LIST}/a/b", 404, ""),
+    ("GET", wire.ENTRIES, 405, "POST"),
+    ("DELETE", wire.ENTRIES, 405, "POST"),
+    ("OPTIONS", wire.RECORDS, 405, "POST"),
+    ("FETCH", wire.LIST, 405, "GET"),
+    ("POST", f"{wire.LIST}/{'0' * 64}", 405, "GET"),
+    ("POST", f"{wire.ENTRIES}/", 404, ""),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "status", "allowed"), ELSEWHERE)
+def test_what_is_asked_elsewhere_is_refused_by_the_centre(asked, method, path, status, allowed) -> None:  # type: ignore[no-untyped-def]
+    """An unknown path or a wrong method has a signed answer, so that a gate is refused and does not decide alone."""
+    answer = asked(b"", path=path, method=method)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert answer.headers.get("allow", "") == allowed
+    assert answer.json()["status"] == status
+    assert asked(b"", path=path, method=method, wrong={"signature": "gate=:AAAA:"}).status_code == 401
+
+
+def test_a_fault_that_nobody_foresaw(asked, park: Park, gate: Gate, sold: Sold, capfd) -> None:  # type: ignore[no-untyped-def]
+    """The database lost a table: the answer is a signed 500, nothing of the question is logged, and the gate goes on by
+    its list."""
+    gate.sync()
+    with park.home.database.session() as session:
+        session.execute(text("ALTER TABLE gate_answers RENAME TO lost"))
+    question = Presentation(sold.cards[1].card, SHE.id_number).question(park.now())
+    answer = asked(question.data())
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert answer.json()["title"] == "A fault"
+    logged = "".join(capfd.readouterr())
+    assert "entries.py" in logged
+    assert question.card not in logged
+    assert question.code not in logged
+    assert why(gate.enter(Presentation(sold.cards[1].card, SHE.id_number))) == ["gate.on_the_list"]
 
 
 def test_faces_after_a_change(park: Park, gate: Gate, enrolled: Sold) -> None:

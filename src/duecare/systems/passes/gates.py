@@ -9,12 +9,14 @@ signed, and none names a person.
 from __future__ import annotations
 
 import json
+import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from hashlib import sha256
+from traceback import format_tb
 from typing import Any
 
 import structlog
@@ -22,6 +24,8 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from duecare.clock import utc
 from duecare.errors import BadInput, DuecareError, EvidenceBroken, UnknownName
@@ -37,6 +41,9 @@ from duecare.systems.passes.wire import Question, Record
 
 MAX_REQUEST = 1 << 18
 """Bytes of a request; a longer one is refused unread."""
+
+_METHODS = {wire.ENTRIES: "POST", wire.RECORDS: "POST", wire.LIST: "GET"}
+_BODY = re.compile(rf"{wire.LIST}/[^/]+")
 
 _logs = structlog.get_logger("duecare.gates")
 
@@ -217,7 +224,31 @@ def router(park: Park) -> APIRouter:
 
         return await answered(request, act)
 
+    made.routes.append(Route(f"{wire.GATE}/{{rest:path}}", _Elsewhere(answered), include_in_schema=False))
     return made
+
+
+class _Elsewhere:
+    """Whatever else is asked below the paths of gates, in whatever method: an application of ASGI, for a route of it
+    takes any."""
+
+    def __init__(self, answered: Callable[[Request, Any], Awaitable[Response]]) -> None:
+        self._answered = answered
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        path = request.url.path
+        right = _METHODS.get(path) or ("GET" if _BODY.fullmatch(path) else "")
+
+        def act(asked: _Asked) -> bytes:
+            if right:
+                raise _Refused(405, "Not so", f"{path} is asked with {right}.")
+            raise _Refused(404, "Nothing there", "This centre has nothing at this path: it may be older than the gate.")
+
+        response = await self._answered(request, act)
+        if response.status_code == 405:
+            response.headers["allow"] = right
+        await response(scope, receive, send)
 
 
 async def _read(request: Request) -> bytes | None:
@@ -243,6 +274,10 @@ def _answer(park: Park, key: SigningKey, request: Request, body: bytes | None, a
     except DuecareError as error:
         _logs.error("gate request failed", error=type(error).__name__)
         status, content = 503, _problem(503, "Not now", "The centre cannot decide now.")
+    except Exception as error:  # what nobody foresaw: the gate is told by us, and goes on alone
+        # Where it happened, and nothing of what was asked: messages and locals may have that.
+        _logs.error("gate request failed", error=type(error).__name__, trace="".join(format_tb(error.__traceback__)))
+        status, content = 500, _problem(500, "A fault", "The centre has a fault of its own.")
     if status == 200 and request.method == "GET":
         kind = "text/plain; charset=utf-8"
     name = request.headers.get("idempotency-key", "")

@@ -21,9 +21,10 @@ from duecare.rules.decision import Decision
 from duecare.systems.passes.methods import METHODS, Method
 from duecare.systems.passes.signatures import IDEMPOTENCY_KEY
 
-ENTRIES = "/v1/gate/entries"
-RECORDS = "/v1/gate/records"
-LIST = "/v1/gate/list"
+GATE = "/v1/gate"
+ENTRIES = f"{GATE}/entries"
+RECORDS = f"{GATE}/records"
+LIST = f"{GATE}/list"
 
 MAX_TEMPLATE = 8192
 """Bytes of a template on the wire."""
