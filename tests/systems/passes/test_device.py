@@ -337,8 +337,17 @@ def test_making_gates(tmp_path: Path, park: Park) -> None:
         Gate(tmp_path / "c")
     with pytest.raises(BadInput, match="verifier key"):
         Gate.make(tmp_path / "d", "gate-3", "http://localhost", "not a key")
-    for centre in ("", "nourl", "localhost:8480", "http://", "ftp://localhost", "http://[", "http://localhost:99999"):
-        with pytest.raises(BadInput, match="not the address of a centre"):
+    for centre in (
+        "",
+        "nourl",
+        "localhost:8480",
+        "http://",
+        "ftp://localhost",
+        "http://[",
+        "http://localhost:99999",
+        "http://local host",
+    ):
+        with pytest.raises(BadInput, match="not an address for a pass centre"):
             Gate.make(tmp_path / "e", "gate-4", centre, key)
     assert not (tmp_path / "e").exists()
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from duecare.clock import Clock
-from duecare.errors import BadInput, ChannelUnavailable
+from duecare.errors import ChannelUnavailable
 from duecare.radar.channels.channel import Unanswered, retry_after
 
 TIMEOUT = 15.0
@@ -67,15 +67,3 @@ class Gateway:
         if self._client is not None:
             await self._client.aclose()
             self._client = None
-
-
-def check_url(url: str, what: str) -> str:
-    """``url`` if it is an address that can be posted to. Raises ``BadInput``."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or any(character <= " " for character in url):
-        raise BadInput(f"{url!r} is not an address for a {what}.", hint="Write it as https://host/path.")
-    return url

@@ -13,9 +13,10 @@ import secrets
 
 from standardwebhooks import Webhook as Signer
 
+from duecare.addresses import web_address
 from duecare.errors import BadInput, ChannelRefused, ChannelUnavailable
 from duecare.radar.channels.channel import Envelope
-from duecare.radar.channels.gateway import Gateway, check_url
+from duecare.radar.channels.gateway import Gateway
 from duecare.store.home import Home
 
 
@@ -46,7 +47,7 @@ class Webhook:
             raise BadInput(
                 "The webhook secret cannot be used.", hint="Give whsec_ and 24 to 64 bytes in base64, or none at all."
             )
-        return check_url(address, "webhook"), secret
+        return web_address(address, "webhook"), secret
 
     async def send(self, envelope: Envelope) -> None:
         body = json.dumps(envelope.letter.data, ensure_ascii=False, separators=(",", ":"))

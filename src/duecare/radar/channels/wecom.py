@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 
+from duecare.addresses import web_address
 from duecare.errors import BadInput, ChannelRefused, ChannelUnavailable
 from duecare.radar.channels.channel import Envelope
-from duecare.radar.channels.gateway import Gateway, check_url
+from duecare.radar.channels.gateway import Gateway
 from duecare.store.home import Home
 
 LIMIT = 4096
@@ -41,7 +42,7 @@ class WeCom:
     def check(cls, address: str, secret: str) -> tuple[str, str]:
         if secret:
             raise BadInput("A WeCom robot has no secret.", hint="Its address carries the key; leave the secret out.")
-        return check_url(address, "WeCom robot"), ""
+        return web_address(address, "WeCom robot"), ""
 
     async def send(self, envelope: Envelope) -> None:
         pieces = parts(envelope.letter.markdown)

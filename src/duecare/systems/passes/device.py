@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 from filelock import FileLock
 
+from duecare.addresses import web_address
 from duecare.clock import BEIJING, Clock, SystemClock
 from duecare.errors import BadInput, DuecareError, EvidenceBroken, Transient
 from duecare.evidence.checkpoint import SigningKey, VerifierKey, keep_pair
@@ -112,7 +112,7 @@ class Gate:
         """A new gate with a key of its own, that trusts the centre at an address by its public key."""
         VerifierKey.parse(key)
         check_name(name)
-        _check_address(centre)
+        web_address(centre, "pass centre")
         if (folder / "gate.json").exists():
             raise BadInput(f"{folder} is a gate already.", hint="Make another in another folder.")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -295,16 +295,6 @@ def check_name(name: str) -> str:
     if not (name.isascii() and 0 < len(name) <= 40 and all(each.isalnum() or each == "-" for each in name)):
         raise BadInput(f"{name!r} cannot name a gate.", hint="Take letters, digits and hyphens, 40 at most.")
     return name
-
-
-def _check_address(centre: str) -> None:
-    try:
-        parts = urlsplit(centre)
-        reached = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        reached = False
-    if not reached:
-        raise BadInput(f"{centre!r} is not the address of a centre.", hint="Write http://… or https://….")
 
 
 def _records(path: Path) -> list[Record]:
