@@ -117,8 +117,7 @@ def answer(park: Park, subject: str, number: int, *, accepted: bool, how: str, s
 
     asked = {"write": "answer", "version": number, "accepted": accepted}
     once(park, Write.of(park, subject, once_key, asked), act, lambda session, write, kept: None)
-    if any(begun):
-        erasure.settle(park.vault, begun)
+    enrolment.settle(park, begun)
 
 
 def answers(session: Session, park: Park, number: int) -> Answers:

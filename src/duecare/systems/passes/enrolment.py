@@ -7,6 +7,7 @@ held for it alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
 
@@ -101,8 +102,7 @@ def enrol(
 
     asked = {"write": "enrol", "holder": subject, "way": way, "template": sha256(template).hexdigest()}
     once(park, Write.of(park, actor, once_key, asked), act, lambda session, write, kept: None)
-    if any(begun):
-        erasure.settle(park.vault, begun)
+    settle(park, begun)
 
 
 def _accepted(session: Session, subject: str, at: datetime) -> int:
@@ -120,7 +120,7 @@ def _accepted(session: Session, subject: str, at: datetime) -> int:
 def change_way(session: Session, park: Park, held: Held, way: str, *, by: str) -> str | None:
     """As ``agree``, and begin, in the caller's transaction, to erase what was held for the way that they leave.
 
-    Returns the act for ``erasure.settle`` after the commit, none where nothing is erased.
+    Returns the act for ``settle`` after the commit, none where nothing is erased.
     """
     left, subject, at = method(held.holder.method), str(held.holder.subject), park.now()
     agree(session, held, way, by=by, at=at)
@@ -132,6 +132,12 @@ def change_way(session: Session, park: Park, held: Held, way: str, *, by: str) -
     grants.end(session, subject, left.purpose, EndKind.PURPOSE_ENDED, reason=note, at=at)
     act, _ = erasure.begin(park.vault, session, left.purpose, [subject], "purpose_ended", note=note, at=at)
     return act
+
+
+def settle(park: Park, begun: Sequence[str | None]) -> None:
+    """Erase what was begun, after the commit; where nothing was, do nothing. Call it outside of any transaction."""
+    if any(begun):
+        erasure.settle(park.vault, begun)
 
 
 def agree(session: Session, held: Held, way: str, *, by: str, at: datetime) -> None:

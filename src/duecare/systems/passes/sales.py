@@ -32,7 +32,7 @@ from duecare.systems.passes.once import Write, once
 from duecare.systems.passes.park import Park
 from duecare.systems.passes.products import Product, Way, product
 from duecare.systems.passes.purposes import AT_SALE, CONTRACT, ENTRY, EXPIRED, MAIL, NOTICE, entry_methods
-from duecare.vault import erasure, retention
+from duecare.vault import retention
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,7 @@ def renew(park: Park, pass_id: str, *, screen: str, actor: str, once_key: str = 
     begun: list[str | None] = []
     write = Write.of(park, actor, once_key, {"write": "renew", "pass": pass_id})
     sold = once(park, write, lambda session, _: _renew(session, park, pass_id, screen, actor, begun), _again)
-    if any(begun):
-        erasure.settle(park.vault, begun)
+    enrolment.settle(park, begun)
     return sold
 
 
