@@ -131,6 +131,20 @@ def test_bad_use_is_answered_with_what_would_be_right(folder: str) -> None:
         assert caught.value.hint
 
 
+@pytest.mark.parametrize("verb", ["release", "reject"])
+def test_who_decides_of_a_hold_or_a_batch_is_named_alike(folder: str, verb: str) -> None:
+    """Without a name or a reason, or with a name that no column takes, either is refused in the same words, and waits
+    still."""
+    run(folder, "screen")
+    waiting = said(folder, "screen", "list")
+    batch = next(each["id"] for each in waiting if each["what"] == "batch")
+    for by, reason, wrong in ((" ", "r", "by is empty"), ("z", " ", "reason is empty"), ("z" * 201, "r", "by has 201")):
+        for target in ("1", batch):
+            with pytest.raises(BadInput, match=wrong):
+                run(folder, "screen", verb, target, "--by", by, "--reason", reason)
+    assert said(folder, "screen", "list") == waiting
+
+
 def test_a_notice_is_filed_listed_and_decided(folder: str) -> None:
     """A notice is filed for a company, listed with what the source says, and decided with a reason."""
     filed = said(folder, "correct", "A", "--section", "liquidation", "--statement", "我司正常经营")

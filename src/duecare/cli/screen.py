@@ -211,9 +211,6 @@ def _decide(verb: str, target: str, by: str, reason: str, part: Any, home: Any, 
     from duecare.registers.codes import held_as
     from duecare.rules.engine import Engine
 
-    for name, given in (("--by", by), ("--reason", reason)):
-        if not given.strip():
-            raise BadInput(f"{name} is missing.", hint="Say who decides and why; both are kept as evidence.")
     with Home(load(home=home)) as opened:
         part = replace(part, entities=tuple(held_as(opened, each) for each in part.entities))
         # A batch's name is hexadecimal and may begin with digits alone: what is no hold may be one.
@@ -240,8 +237,10 @@ def _decide(verb: str, target: str, by: str, reason: str, part: Any, home: Any, 
 
 def _decide_batch(home: Home, verb: str, batch: str, by: str, reason: str, part: Any, as_json: bool) -> None:
     """A batch that covered too little is applied whole or not at all."""
+    from duecare.radar.deciders import must_be_named
     from duecare.registers import ingest
 
+    must_be_named(by, reason)
     if not part.everything:
         raise BadInput(f"Batch {batch} is applied whole or not at all.", hint="Give no part of it.")
     if verb == "release":
