@@ -416,6 +416,21 @@ def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
     assert wrong.read_text() == "mine"
 
 
+def test_a_list_with_holes_says_that_it_closes_nothing(lists: tuple[Path, Path], tmp_path: Path) -> None:
+    """Whoever reads a list of which a record was set aside is told so, and where the record is."""
+    home, (old, new) = tmp_path / "home", lists
+    new.write_text(ROWS.format(name="Alpha Inc").replace("0000000002", "O000000002"))
+    run("ingest", "us-sec-issuers-history", old, home=home)
+    told = run("ingest", "us-sec-issuers-history", new, home=home)
+    assert "no change" in told.stdout
+    assert "1 row set aside" in told.stdout
+    assert "nothing was closed by it" in told.stdout
+    again = tmp_path / "2025-03-01.csv"
+    again.write_bytes(new.read_bytes())
+    (line,) = run("ingest", "us-sec-issuers-history", again, "--json", home=home).stdout.splitlines()
+    assert json.loads(line)["partial"] == ["basic", "listings"]
+
+
 def test_a_home_may_stand_before_the_command(lists: tuple[Path, Path], tmp_path: Path) -> None:
     """``--home`` counts wherever it stands; what stands after the command wins."""
     home = tmp_path / "home"

@@ -164,14 +164,22 @@ def _say_outcome(name: str, outcome: Outcome) -> None:
     if outcome.state == "held":
         say(f"{title}: [yellow]held[/]. {plain(outcome.reason)}")
         say(f"  Look at it, then: duecare screen release {outcome.batch[:8]} --by NAME --reason WHY")
+        _say_set_aside(outcome)
         _say_unreadable(outcome)
         return
     found = ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in sorted(outcome.changes.items()))
     late = " It is older than what was held: it found its place, and makes no news." if outcome.late else ""
     say(f"{title}: {outcome.rows:,} rows; {found or 'no change'}.{late}")
-    if outcome.rejects:
-        say(f"  [yellow]{outcome.rejects:,} rows set aside[/]: {plain(outcome.rejects_file)}")
+    _say_set_aside(outcome)
+    if outcome.partial:
+        say("  So the list has holes: what it does not show may stand on, and nothing was closed by it.")
     _say_unreadable(outcome)
+
+
+def _say_set_aside(outcome: Outcome) -> None:
+    if outcome.rejects:
+        rows = "1 row" if outcome.rejects == 1 else f"{outcome.rejects:,} rows"
+        say(f"  [yellow]{rows} set aside[/]: {plain(outcome.rejects_file)}")
 
 
 def _say_unreadable(outcome: Outcome) -> None:

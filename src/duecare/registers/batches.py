@@ -47,8 +47,9 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an arrival. ``state``: ``committed``, ``held``, ``known`` (it was here already). ``unreadable``:
-    what a page had that could not be read, and so says nothing."""
+    """What became of an arrival. ``state``: ``committed``, ``held``, ``known`` (it was here already). ``partial``: the
+    sections of which records were set aside, so that nothing of them was closed. ``unreadable``: what a page had that
+    could not be read, and so says nothing."""
 
     batch: str
     source: str
@@ -60,6 +61,7 @@ class Outcome:
     changes: dict[str, int]
     reason: str = ""
     late: bool = False
+    partial: tuple[str, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
 
     @property

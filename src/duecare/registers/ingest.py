@@ -230,6 +230,7 @@ def _commit(
     why = "" if released else shortfall(home, tables, made, home.settings.lapse_floor, late=late)
     outcome = Outcome(
         arrival.id, arrival.source, "held", arrival.observed_at, sum(rows.values()), rejects, file, {}, why,
+        partial=tuple(item.section.name for item in made.sections if item.coverage is Coverage.PARTIAL),
         unreadable=unreadable(home.lake.connection, made),
     )  # fmt: skip
     if why:
