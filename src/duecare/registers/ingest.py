@@ -27,10 +27,10 @@ from duecare.registers.batches import (
     find,
     last_parser,
     record_batch,
-    shortfall,
     total,
 )
 from duecare.registers.detection import Detected, detect
+from duecare.registers.floor import shortfall
 from duecare.registers.models import Batch
 from duecare.registers.pages import Places, write_places
 from duecare.registers.reading import Stage, StagedSection, open_workshop, prepare, read_pages, unreadable
