@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -165,6 +165,16 @@ def test_a_day_that_there_is_not_is_refused(name: str) -> None:
     with pytest.raises(BadInput, match=f"{name} names a day that there is not"):
         observed_in_name(name)
     assert observed_in_name("20259999.csv") is None
+
+
+def test_a_list_of_today_is_taken_from_midnight_on(tmp_path: Path) -> None:
+    """Early in the day in Beijing, when it is yesterday in UTC, a file of today was received, and none of tomorrow."""
+    now = datetime(2026, 11, 27, 20, tzinfo=UTC)
+    with Home(load(home=tmp_path / "home"), SetClock(now)) as home:
+        paths = [write_list(tmp_path, f"2026-11-{day}", [("basic", "A", "", "Alpha")]) for day in (28, 29)]
+        assert ingest_file(home, ListAdapter(), paths[0]).observed_at == now
+        with pytest.raises(BadInput, match="cannot have been received on 2026-11-29"):
+            ingest_file(home, ListAdapter(), paths[1])
 
 
 def test_of_a_refused_file_nothing_is_kept(home: Home, tmp_path: Path) -> None:

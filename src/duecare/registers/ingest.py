@@ -14,7 +14,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from duecare.clock import day_received, utc
+from duecare.clock import BEIJING, day_received, utc
 from duecare.errors import BadInput, UseError
 from duecare.evidence.outbox import record
 from duecare.identifiers import check, normalise
@@ -86,7 +86,10 @@ def ingest_file(
     ``BadInput`` where the file is missing, empty, cut short or of another kind; nothing is changed then.
     """
     must_be_file(path)
-    at = utc(observed_at) if observed_at else observed_in_name(path.name) or home.clock.now()
+    now = home.clock.now()
+    at = utc(observed_at) if observed_at else observed_in_name(path.name) or now
+    if now < at == day_received(now.astimezone(BEIJING).date()):
+        at = now  # today has begun in Beijing, and in UTC not yet
     _credible(home, adapter, at)
     if isinstance(adapter, PageAdapter):
         return _ingest_page_file(home, adapter, path, at, progress)
