@@ -195,6 +195,11 @@ def test_pages_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     told = run("ingest", source, pack, home=home)
     assert told.returncode == 1
     assert f"unreadable: {COMPANY}: the page has none of the panels" in told.stdout
+    listed = run("screen", "list", home=home).stdout
+    assert f"Unreadable in the newest crawl of {source}" in listed
+    assert "1 whole pages. What was known of it stands." in " ".join(listed.split())
+    (said,) = json.loads(run("screen", "list", "--json", home=home).stdout)
+    assert (said["what"], said["pages"], said["sections"]) == ("unreadable", 1, {})
     again = run("ingest", source, pack, "--json", home=tmp_path / "other")
     assert (again.returncode, json.loads(again.stdout)["unreadable"][0]["entity"]) == (1, COMPANY)
 

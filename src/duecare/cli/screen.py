@@ -90,18 +90,27 @@ def run(
 
 @screen.command("list")
 def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """List what waits for a person: holds out of line with their history, batches that covered too little, and notices
-    of error that were looked up, or that only a person can look up.
+    """List what waits for a person: holds out of line with their history, batches that covered too little, notices of
+    error that were looked up, or that only a person can look up, and what the newest crawl of a source could not read.
 
     Example: duecare screen list --json
     """
     from duecare.radar import holds, notices
+    from duecare.registers.catalogue import unreadable
 
     with Home(load(home=home)) as opened:
         found, objected, language = holds.waiting(opened), notices.tasks(opened), opened.settings.language
+        lost = unreadable(opened)
     if as_json:
-        print_json([*found, *({"what": "notice", **each} for each in objected)])
+        print_json([*found, *({"what": "notice", **each} for each in objected), *lost])
         return
+    for each in lost:
+        counts = [f"{section} of {number:,} companies" for section, number in each["sections"].items()]
+        what = ", ".join([f"{each['pages']:,} whole pages", *counts] if each["pages"] else counts)
+        say(
+            f"[yellow]![/] Unreadable in the newest crawl of {plain(each['source'])} ({moment(each['observed_at'])}, "
+            f"batch {each['batch'][:8]}): {plain(what)}. What was known of it stands."
+        )
     for each in objected:
         what = f"{plain(each['entity'])} {plain(each['section'])}"
         say(f"[yellow]![/] Notice of error {each['id']}, {what}: {plain(each[f'next_{language}'])}")

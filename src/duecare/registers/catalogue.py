@@ -95,6 +95,24 @@ def add_mapping(home: Home, path: Path) -> Adapter:
     return mapping
 
 
+def unreadable(home: Home) -> list[dict[str, Any]]:
+    """Of each source whose newest crawl had what could not be read: how many pages, and sections of how many pages."""
+    newest = select(func.max(Batch.seq)).where(Batch.kind == "crawl", Batch.state == "committed").group_by(Batch.source)
+    with home.database.session() as session:
+        rows = session.scalars(select(Batch).where(Batch.seq.in_(newest)).order_by(Batch.source)).all()
+        return [
+            {
+                "what": "unreadable",
+                "source": row.source,
+                "batch": row.id,
+                "observed_at": row.observed_at.isoformat(),
+                **row.counts["unreadable"],
+            }
+            for row in rows
+            if "unreadable" in row.counts
+        ]
+
+
 def states(home: Home) -> list[SourceState]:
     """Every source and how fresh what we hold of it is."""
     with home.database.session() as session:

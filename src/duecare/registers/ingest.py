@@ -231,10 +231,14 @@ def _commit(
     sections = {item.section.name: item.coverage.value for item in made.sections}
     late = fold.is_late(home, tables, made)
     why = "" if released else shortfall(home, tables, made, home.settings.lapse_floor, late=late)
+    lost = unreadable(home.lake.connection, made)
+    if lost:
+        sections_lost = {each.section: each.entities for each in lost if each.section}
+        counts["unreadable"] = {"pages": len(lost) - len(sections_lost), "sections": sections_lost}
     outcome = Outcome(
         arrival.id, arrival.source, "held", arrival.observed_at, sum(rows.values()), rejects, file, {}, why,
         partial=tuple(item.section.name for item in made.sections if item.coverage is Coverage.PARTIAL),
-        unreadable=unreadable(home.lake.connection, made),
+        unreadable=lost,
     )  # fmt: skip
     if why:
         with home.database.session() as session:
