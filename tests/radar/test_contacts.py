@@ -83,7 +83,7 @@ def test_no_address_stands_anywhere_in_the_home(
     watcher(home, "乙", ["A"], Reach("mail", "yi@example.org"), realtime=False)
     watcher(home, "丙", ["A"], Reach("mail", "bing@example.org"))
     watcher(home, "丁", ["A"], Reach("mail", "ding@example.org"))
-    mails.answer_rcpt = lambda one: "550 <BING@example.org> unknown" if one.startswith("bing") else "250 OK"
+    mails.answer_rcpt = lambda one: "550 <BING@example.org> Bing unknown" if one.startswith("bing") else "250 OK"
     mails.answer = lambda one: f"451 {one} is busy" if one.startswith("ding") else "250 OK"
     alert(home, [passed("A", **LIQUIDATION)], at=NOW - timedelta(hours=1))
     first = deliver(home, lexicon=LEXICON)
@@ -92,7 +92,7 @@ def test_no_address_stands_anywhere_in_the_home(
         wrong = session.scalars(select(Alert)).one().id
         (refused,) = failures(session)
         late = session.scalars(select(Delivery.last_error).where(Delivery.state == "due")).one()
-    assert "550 <***> unknown" in refused.error
+    assert "550 <***> *** unknown" in refused.error
     assert "451 *** is busy" in late
     retract(home, wrong, "登记并无此事。", "Zhang")
     deliver(home, lexicon=LEXICON)
@@ -110,6 +110,24 @@ def test_no_address_stands_anywhere_in_the_home(
         assert f"{told}@example.org".encode() not in left.lower()
     for told in ("jia2@", "13800138000", posts.url, "robotskey", SECRET, SECRET.removeprefix("whsec_")):
         assert told.encode() not in left, told
+
+
+@pytest.mark.parametrize(
+    ("point", "said", "kept"),
+    [
+        (Point("mail", "jia.lin@example.org"), "550 user JIA.LIN unknown", "550 user *** unknown"),
+        (Point("mail", "jia@example.org"), "550 <jia@mail.example.org>", "550 <***@mail.example.org>"),
+        (Point("mail", "a@example.org"), "550 a mailbox has no a@example.org", "550 *** mailbox has no ***"),
+        (Point("sms", "+8613800138000"), "13800138000 is barred", "*** is barred"),
+        (Point("sms", "+8613800138000"), "0086 138-0013-8000 is barred", "*** is barred"),
+        (Point("sms", "13800138000"), "code 13800: +86 138 0013 8000", "code 13800: ***"),
+        (Point("wecom", "https://qy.example/send?key=abc-693"), "errcode 93000: [ABC-693]", "errcode 93000: [***]"),
+        (Point("webhook", "https://a.example/x/t0ken99", SECRET), f"no t0ken99 for {SECRET}", "no *** for ***"),
+    ],
+)
+def test_what_tells_whose_an_address_is_is_hidden(point: Point, said: str, kept: str) -> None:
+    """A mailbox without its domain, a number without its country and however it is set apart, the key of a robot."""
+    assert point.hidden_in(said) == kept
 
 
 def test_a_set_is_opened_at_once_and_the_centre_not_at_all(home: Home, servers: tuple[MailServer, Receiver]) -> None:

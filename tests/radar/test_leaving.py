@@ -115,6 +115,23 @@ def test_nothing_is_held_of_who_left_and_nothing_is_sent(home: Home, vault: Vaul
     assert alert(home, [passed("A", batch_id="batch-3")]).deliveries == 2
 
 
+def test_what_was_said_of_who_left_is_not_kept(home: Home, vault: Vault, mails: MailServer) -> None:
+    """A server's answer may name the reader in words of its own: it goes with them, and the other member's stays."""
+    for name, address in (("甲", "jia@example.org"), ("乙", "yi@example.org")):
+        watcher(home, name, ["A"], Reach("mail", address))
+    mails.answer_rcpt = lambda one: "550 Lin Jia has moved"
+    alert(home, [passed("A", **LIQUIDATION)])
+    assert deliver(home, lexicon=LEXICON).given_up == 2
+    leave(vault, "甲")
+    with home.database.session() as session:
+        states = session.execute(
+            select(Delivery.state, Delivery.last_error, Member.name).join(Member, Member.id == Delivery.member_id)
+        )
+        said = {name: error for state, error, name in states if state == "given_up"}
+    assert said.pop("乙").startswith("The mail server said 550 Lin Jia")
+    assert list(said.values()) == [""]
+
+
 def test_a_correction_does_not_reach_who_left_and_says_so(home: Home, vault: Vault, mails: MailServer) -> None:
     """Those who are still there hear it; of those who left it is said how many there were, here and in the log."""
     wrong = told(home)

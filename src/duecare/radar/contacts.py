@@ -56,11 +56,23 @@ class Point:
         return f"{self.address[:3]}***{self.address[-2:]}" if len(self.address) > 7 else "***" if self.address else ""
 
     def hidden_in(self, text: str) -> str:
-        """``text``, such as a mail server's answer, without the address and the secret."""
-        for told in (self.address, self.secret):
+        """``text``, such as a mail server's answer, without the address and the secret, and without what of the address
+        tells whose it is: a mailbox without its domain, a number without its country, what follows a host."""
+        for told in (re.escape(self.address), re.escape(self.secret), *self._telling()):
             if told:
-                text = re.sub(re.escape(told), "***", text, flags=re.IGNORECASE)
+                text = re.sub(told, "***", text, flags=re.IGNORECASE)
         return text
+
+    def _telling(self) -> list[str]:
+        """Those parts as patterns. Of a web address, what has six characters and more: no key is shorter, words are."""
+        if "://" in self.address:
+            parts = urlsplit(self.address)
+            return [re.escape(each) for each in re.findall(r"[^/?&=#]{6,}", f"{parts.path}?{parts.query}")]
+        name, at, _ = self.address.rpartition("@")
+        if at:
+            return [rf"(?<!\w){re.escape(name)}(?!\w)"]
+        digits = re.sub(r"\D", "", self.address)[-8:]
+        return [r"(?:\+?\d[ -]?){0,9}" + r"[ -]?".join(digits)] if digits else []
 
 
 Points = Mapping[int, Point]

@@ -84,6 +84,9 @@ class _Membership:
         for part in parts(self.served.subjects(erasing)):
             members = session.scalars(select(Member.id).where(Member.subject.in_(part))).all()
             _retire(session, members, erasing.home.clock.now())
+            # What a server said of a delivery is in its own words, and may be of the reader.
+            answered = Delivery.member_id.in_(members) & (Delivery.state != DeliveryState.CANCELLED.value)
+            _do(session, update(Delivery).where(answered).values(last_error=""))
             for of in (Message, Digest):
                 _do(session, delete(of).where(of.member_id.in_(members)))
             _do(session, update(Member).where(Member.id.in_(members)).values(subject=None, name=nameless))
