@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import subprocess
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -125,6 +126,11 @@ def test_after_the_erasure_the_canary_is_nowhere(park: Vault, tmp_path: Path) ->
     with vault.database.session() as session:
         assert rows(session, subject) == 0
         assert rows(session, stays) == 2
+    if not vault.database.embedded:
+        address = vault.database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        dumped = subprocess.run(["pg_dump", "--inserts", address], capture_output=True, check=True).stdout
+        assert other.encode() in dumped
+        assert word.encode() not in dumped
     counted = {each.purpose: each.places for each in outcome.erasures}
     assert counted["pass_contract"] == {"exports": 1, "lake visits": 1, "search": 1, "visits": 1}
     assert counted["pass_photo"] == {"exports": 1, "messages": 1}, "with the last purpose goes what serves any"
