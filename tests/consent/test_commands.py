@@ -90,6 +90,26 @@ def test_what_stood_at_a_moment(desk: Desk) -> None:
     assert "没有任何同意" in desk.run("consent", "show", desk.who, "--at", "2019-04-26").stdout
 
 
+@pytest.mark.parametrize(
+    ("at", "read", "ended"),
+    [
+        ("2019-04-28T02:00Z", "2019-04-28 10:00:00", True),
+        ("2019-04-28T01:59:59.999999Z", "2019-04-28 09:59:59", False),
+        ("2019-04-28 10:00", "2019-04-28 10:00:00", True),
+        ("2019-04-27", "2019-04-27 23:59:59", False),
+        ("2019-04-28", "2019-04-28 23:59:59", True),
+    ],
+)
+def test_the_moment_is_said_as_it_was_read(desk: Desk, at: str, read: str, ended: bool) -> None:
+    """A day is its end in Beijing, a time without a zone is Beijing's, and what ended at that very moment has ended."""
+    shown = desk.run("consent", "show", desk.who, "--at", at).stdout
+    assert f"截至北京时间 {read}" in shown
+    assert ("撤回同意" in shown) is ended
+    assert shown.count("有效") == (1 if ended else 2)
+    assert f"As of {read} in Beijing" in desk.run("consent", "show", desk.who, "--at", at, DUECARE_LANGUAGE="en").stdout
+    assert "截至" not in desk.run("consent", "show", desk.who).stdout
+
+
 def test_an_unknown_person_is_an_error(desk: Desk) -> None:
     """A name that is nobody's is refused, and nobody else's name is told."""
     refused = desk.run("consent", "show", "0" * 32).exception

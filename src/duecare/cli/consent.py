@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from duecare.cli.output import HomeOption, JsonOption, moment, plain, print_json, say
-from duecare.clock import parse_moment
+from duecare.clock import BEIJING, parse_moment
 from duecare.consent.grants import Event, Grant, history
 from duecare.consent.notices import binding
 from duecare.consent.purposes import Purpose
@@ -118,7 +118,12 @@ def _event_json(each: Event) -> dict[str, Any]:
 
 
 def _print(found: dict[str, Any], *, zh: bool) -> None:
-    say(f"\n[bold]{plain(found['subject'])}[/]  [dim]{moment(found['since'])}[/]\n")
+    say(f"\n[bold]{plain(found['subject'])}[/]  [dim]{moment(found['since'])}[/]")
+    if found["at"]:
+        # With its zone: the other times are Beijing's, and who copies one of them is to see how it was read.
+        then = f"{found['at'].astimezone(BEIJING):%Y-%m-%d %H:%M:%S}"
+        say(f"  截至北京时间 {then}" if zh else f"  As of {then} in Beijing")
+    say()
     if not found["grants"]:
         say(f"  {'没有任何同意' if zh else 'This person has agreed to nothing.'}\n")
     for each in sorted(found["grants"], key=lambda one: not one["stands"]):

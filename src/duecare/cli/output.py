@@ -8,7 +8,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from itertools import chain, islice
 from pathlib import Path
 from shutil import which
@@ -162,9 +162,7 @@ def moment(at: datetime | str | None) -> str:
     if isinstance(at, str):
         at = datetime.fromisoformat(at)
     at = at.astimezone(UTC)
-    return (
-        f"{at:%Y-%m-%d}" if (at.hour, at.minute, at.second) == (0, 0, 0) else f"{at.astimezone(BEIJING):%Y-%m-%d %H:%M}"
-    )
+    return f"{at:%Y-%m-%d}" if at.time() == time.min else f"{at.astimezone(BEIJING):%Y-%m-%d %H:%M}"
 
 
 def dated(on: date | None, language: str) -> str:
