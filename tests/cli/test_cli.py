@@ -195,6 +195,8 @@ def test_pages_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     told = run("ingest", source, pack, home=home)
     assert told.returncode == 1
     assert f"unreadable: {COMPANY}: the page has none of the panels" in told.stdout
+    states = json.loads(run("sources", "--json", home=home).stdout)
+    assert [(one["state"], one["batches"]) for one in states if one["source"] == source] == [("empty", 1)]
     listed = run("screen", "list", home=home).stdout
     assert f"Unreadable in the newest crawl of {source}" in listed
     assert "1 whole pages. What was known of it stands." in " ".join(listed.split())

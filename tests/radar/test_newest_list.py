@@ -83,6 +83,30 @@ def test_the_next_list_is_looked_at(home: Home, still: bool) -> None:
     assert look_up(home) == 0, "answered"
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_another_source_is_called_by_its_title(home: Home, tmp_path: Path, same: bool) -> None:
+    """What another source has of the same company is compared; it and the fields are named as a reader knows them."""
+    code = opened_codes()[0]
+    (newest,) = home.path.glob("companies-*.csv")
+    text = newest.read_text(encoding="utf-8")
+    path = tmp_path / "other.csv"
+    path.write_text(text if same else text.replace("某街1号", "某街99号"), encoding="utf-8")
+    mapping = tmp_path / "other.toml"
+    words = MAPPING.read_text(encoding="utf-8").replace('"demo-open-data"', '"other-list"')
+    mapping.write_text(
+        words.replace("企业登记基本信息开放数据（演示）", "另一名录").replace("Open data on", "Other"), "utf-8"
+    )
+    ingest_file(home, add_mapping(home, mapping), path, home.clock.now())
+    open_notice(home, code, "basic", "住所有误", source="demo-open-data")
+    look_up(home)
+    (notice,) = listed(home)
+    assert notice["verification"] == ("verified" if same else "contradicted")
+    if not same:
+        (point,) = notice["contradictions"]
+        assert point["zh"] == "数据来源《另一名录》所载不同：住所。"
+        assert point["en"] == "The source Other company registrations (demo) says otherwise: registered address."
+
+
 def test_without_a_new_list_nothing_is_looked_up_again(home: Home) -> None:
     """The same answer is not kept again and again."""
     open_notice(home, opened_codes()[0], "basic", "住所有误")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from duecare.cli.output import JsonOption, errors, plain, print_json, program, say
+from duecare.cli.output import JsonOption, dated, errors, plain, print_json, program, say
 from duecare.errors import UseError
 from duecare.settings import Settings, load
 from duecare.store.home import Home
@@ -187,7 +187,7 @@ def _print_wave(found: Account) -> None:
             f"           Hold {wave['hold']}, {wave['state']} by the operator; alerts raised of it: {wave['alerts']}. "
             f"{plain(example['name'])} is {plain(example['status'])};\n"
             f"           its {len(example['members'])} liquidation members are dated back to the stored snapshot of "
-            f"{day}, register's date: {example['effective_on'] or '日期不详'}"
+            f"{day}, register's date: {dated(example['effective_on'], 'en')}"
         )
     if others:
         rest = sum(hold["observed"] for hold in others)

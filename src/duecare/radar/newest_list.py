@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from duecare.radar.contradictions import Claim, Finding, Point
 from duecare.radar.models import NoticeOfError
 from duecare.radar.verify import Look
+from duecare.registers.catalogue import title_of
 from duecare.registers.facts import newest_version
+from duecare.registers.field_words import field_word
 from duecare.registers.tables import COULD_DENY, WHOLE, Tables, known_sources
 from duecare.store.home import Home
 
@@ -29,7 +31,7 @@ def look_in_lists(home: Home, notice: NoticeOfError, claims: Sequence[Claim]) ->
     with home.database.session() as session:
         own = Tables(home, notice.source, session)
         others = [Tables(home, name, session) for name in known_sources(session) if name != notice.source]
-    return [_newest(home, own, notice, claim) or _others(others, notice, claim) or _nothing() for claim in claims]
+    return [_newest(home, own, notice, claim) or _others(home, others, notice, claim) or _nothing() for claim in claims]
 
 
 def _newest(home: Home, tables: Tables, notice: NoticeOfError, claim: Claim) -> Look | None:
@@ -55,7 +57,7 @@ def _newest(home: Home, tables: Tables, notice: NoticeOfError, claim: Claim) -> 
     return Look(Finding("verified", (), (Point("newest_list", zh, en),)), notice.source, snapshot)
 
 
-def _others(others: Sequence[Tables], notice: NoticeOfError, claim: Claim) -> Look | None:
+def _others(home: Home, others: Sequence[Tables], notice: NoticeOfError, claim: Claim) -> Look | None:
     """What another source says of the same; one that differs weighs more than one that agrees."""
     agreeing: Look | None = None
     for tables in others:
@@ -65,12 +67,16 @@ def _others(others: Sequence[Tables], notice: NoticeOfError, claim: Claim) -> Lo
         said, snapshot = json.loads(newest.value), newest.snapshot
         shared = {name for name, value in claim.value.items() if value and said.get(name)}
         differs = sorted(name for name in shared if said[name] != claim.value[name])
+        title_zh, title_en = title_of(home, tables.source)
         if differs:
-            zh = f"数据来源{tables.source}所载不同：{'、'.join(differs)}。"
-            en = f"The source {tables.source} says otherwise: {', '.join(differs)}."
+            fields_zh, fields_en = (
+                [field_word(claim.section, name, language) for name in differs] for language in ("zh", "en")
+            )
+            zh = f"数据来源《{title_zh}》所载不同：{'、'.join(fields_zh)}。"
+            en = f"The source {title_en} says otherwise: {', '.join(fields_en)}."
             return Look(Finding("contradicted", (Point("other_source_differs", zh, en),)), tables.source, snapshot)
         if shared and agreeing is None:
-            zh, en = f"数据来源{tables.source}也如此显示。", f"The source {tables.source} says the same."
+            zh, en = f"数据来源《{title_zh}》也如此显示。", f"The source {title_en} says the same."
             agreeing = Look(Finding("verified", (), (Point("other_source", zh, en),)), tables.source, snapshot)
     return agreeing
 

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from duecare.radar.contradictions import Finding, Point
 from duecare.radar.models import Screening
+from duecare.registers.catalogue import title_of
 from duecare.registers.facts import newest_version
 from duecare.registers.models import Batch
 from duecare.registers.tables import COULD_DENY, WHOLE, Tables, known_sources
@@ -39,7 +40,8 @@ def second_reading(home: Home, row: Screening) -> tuple[Finding, str, str]:
         return Finding("contradicted", (against,)), filename, snapshot
     for tables in others:
         if row.after is not None and _says_so(tables, row):
-            zh, en = f"数据来源{tables.source}也如此显示。", f"The source {tables.source} says the same."
+            title_zh, title_en = title_of(home, tables.source)
+            zh, en = f"数据来源《{title_zh}》也如此显示。", f"The source {title_en} says the same."
             return Finding("verified", (), (Point("other_source", zh, en),)), tables.source, ""
     point = Point("no_second_reading", "尚无第二次读取。", "No newer list and no other source says it yet.")
     return Finding("unavailable", (), (point,)), "", ""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.registers.adapter import Adapter, adapters
@@ -79,6 +80,12 @@ def adapter_for(home: Home, name: str) -> Adapter:
     return found[name]
 
 
+def title_of(home: Home, name: str) -> tuple[str, str]:
+    """What the source called ``name`` is called in Chinese and English; its name where it is not installed."""
+    found = all_adapters(home).get(name)
+    return (found.source.title_zh, found.source.title_en) if found else (name, name)
+
+
 def add_mapping(home: Home, path: Path) -> Adapter:
     """Keep the TOML mapping at ``path`` in the home. Raises ``BadInput`` where it cannot be read."""
     if not path.is_file():
@@ -114,19 +121,11 @@ def unreadable(home: Home) -> list[dict[str, Any]]:
 
 
 def states(home: Home) -> list[SourceState]:
-    """Every source and how fresh what we hold of it is."""
+    """Every source and how fresh what we hold of it is. A crawl of which nothing could be read refreshes nothing."""
     with home.database.session() as session:
-        rows = session.execute(
-            select(Batch.source, Batch.state, func.count(), func.max(Batch.observed_at)).group_by(
-                Batch.source, Batch.state
-            )
-        ).all()
-    latest: dict[str, datetime] = {}
-    counts: dict[tuple[str, str], int] = {}
-    for source, state, number, observed in rows:
-        counts[source, state] = number
-        if state == "committed":
-            latest[source] = observed
+        rows = session.execute(select(Batch.source, Batch.state, func.count()).group_by(Batch.source, Batch.state))
+        counts = {(row.source, row.state): row[2] for row in rows}
+        latest = {source: _last_read(session, source) for source, state in counts if state == "committed"}
     made = []
     for name, adapter in all_adapters(home).items():
         last = latest.get(name)
@@ -140,3 +139,16 @@ def states(home: Home) -> list[SourceState]:
             SourceState(adapter, last, counts.get((name, "committed"), 0), counts.get((name, "held"), 0), state)
         )
     return made
+
+
+def _last_read(session: Session, source: str) -> datetime | None:
+    """When the newest batch of ``source`` was observed of which anything could be read."""
+    newest = (
+        select(Batch.observed_at, Batch.counts)
+        .where(Batch.source == source, Batch.state == "committed")
+        .order_by(Batch.observed_at.desc())
+    )
+    for row in session.execute(newest.execution_options(yield_per=20)):
+        if "unreadable" not in row.counts or any(row.counts["reads"].values()):
+            return row.observed_at  # type: ignore[no-any-return]
+    return None
