@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from duecare.errors import BadInput
 from duecare.evidence.outbox import EvidenceEntry
@@ -38,4 +40,14 @@ def test_the_character_nought_is_refused_where_it_cannot_be_kept(database_url: s
     else:
         with pytest.raises(BadInput, match="A text that was given"), database.session() as session:
             session.get(Batch, "a\0b")
+    database.close()
+
+
+def test_an_error_names_no_values(database_url: str) -> None:
+    """What was to be written may be of a person, and errors go to logs."""
+    database = Database(database_url)
+    with pytest.raises(DBAPIError) as raised, database.session() as session:
+        session.execute(text("INSERT INTO nowhere (name) VALUES (:name)"), {"name": "Zhang San"})
+    assert "nowhere" in str(raised.value)
+    assert "Zhang San" not in str(raised.value)
     database.close()

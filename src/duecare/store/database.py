@@ -209,6 +209,7 @@ def _refuse_what_does_not_fit(failed: ExceptionContext) -> None:
 
 
 def _opened(url: str) -> Engine:
+    # Its errors go to logs, where the values that were to be written have no business.
     parsed = address(url)
     if parsed.get_backend_name() == "sqlite":
         if parsed.database and parsed.database != ":memory:":
@@ -219,12 +220,12 @@ def _opened(url: str) -> Engine:
                 raise BadInput(
                     f"The folder {folder} of the database cannot be made: {error.strerror}.", hint=_RIGHT
                 ) from None
-        engine = create_engine(parsed, connect_args={"timeout": 30})
+        engine = create_engine(parsed, connect_args={"timeout": 30}, hide_parameters=True)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_immediate)
         return engine
     try:
-        return create_engine(parsed, pool_pre_ping=True)
+        return create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
     except ImportError as error:
         raise BadInput(
             f"The driver psycopg for the database {_shown(parsed)} cannot be loaded: {error}.",

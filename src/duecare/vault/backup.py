@@ -266,7 +266,7 @@ def _size(log: Path) -> int:
 
 
 def _refuse_tables(url: URL) -> None:
-    engine = create_engine(url.set(drivername="postgresql+psycopg"))
+    engine = create_engine(url.set(drivername="postgresql+psycopg"), hide_parameters=True)
     tables = inspect(engine).get_table_names()
     engine.dispose()
     if tables:
