@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -398,6 +399,20 @@ def test_same_file_twice_is_known(home: Home, tmp_path: Path) -> None:
     assert ingest_file(home, ListAdapter(), path, day(0)).state == "committed"
     assert ingest_file(home, ListAdapter(), path, day(0)).state == "known"
     assert len(kinds(home)) == 1
+
+
+def test_each_source_says_when_it_was_read_itself(home: Home, tmp_path: Path) -> None:
+    """A source that was read long ago is not as fresh as another that has the same company."""
+    other = ListAdapter()
+    other.source = replace(SOURCE, name="other-list")
+    path = write_list(tmp_path, "a", [("basic", "A", "", "x")])
+    ingest_file(home, ListAdapter(), path, day(0))
+    ingest_file(home, other, path, day(30))
+    read = {source["source"]: source["last_read"] for source in company(home, "A")["sources"]}
+    assert read == {"test-list": day(0).isoformat(), "other-list": day(30).isoformat()}
+    ingest_file(home, ListAdapter(), path, day(60))
+    read = {source["source"]: source["last_read"] for source in company(home, "A")["sources"]}
+    assert read == {"test-list": day(60).isoformat(), "other-list": day(30).isoformat()}
 
 
 def test_past_moments_on_both_axes(home: Home, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def company(home: Home, entity: str, *, as_of: date | None = None, known_at: dat
     adapters = all_adapters(home)
     sources = []
     shown = {name: _divide(facts, as_of) for name, (facts, _) in found.items()}
-    for name, (_, reads) in found.items():
+    for name, (facts, reads) in found.items():
         adapter = adapters.get(name)
         declared = [section.name for section in adapter.sections] if adapter else []
         sections = _sections(shown[name], reads, [row for row in decided if row.source == name], declared)
