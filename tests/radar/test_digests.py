@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from letterbox import MailServer, mail_server
@@ -121,6 +122,24 @@ def test_missed_days_come_as_one_that_does_not_say_today(home: Home) -> None:
     assert compose(home) == 1
     assert only(home).subject == "监控日报 2019-05-06：自 2019-05-03 以来共 2 家企业发生了 2 条变更"
     assert "今天" not in only(home).body_text
+
+
+@pytest.mark.parametrize(
+    ("zone", "hour", "when"),
+    [
+        ("Asia/Shanghai", 8, "自 2019-05-05 以来"),
+        ("Pacific/Kiritimati", 23, "自 2019-05-06 以来"),
+        ("America/New_York", 0, "今天"),
+    ],
+)
+def test_a_digest_of_yesterday_does_not_say_today(home: Home, zone: str, hour: int, when: str) -> None:
+    """A digest that nobody composed on its own day, because nothing ran, says since when."""
+    watcher(home, "甲", ["A"], realtime=False, zone=zone, digest_hour=hour)
+    due = datetime(2019, 5, 6, hour, tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    alert(home, [passed("A")], at=due - timedelta(hours=12))
+    move(home, due + timedelta(hours=23, minutes=59))
+    assert compose(home) == 1
+    assert only(home).subject == f"监控日报 2019-05-06：{when}共 1 家企业发生了 1 条变更"
 
 
 def test_however_much_waited_all_of_it_is_in(home: Home) -> None:

@@ -3,8 +3,8 @@
 It draws from the deliveries that wait for it, which are rows and do not expire: a digest that fell due while nothing
 ran is sent once on the next start and holds all that waited, however much that is.
 
-The rule of this module: every delivery that waits goes into exactly one digest, whole; and "today" is said only where
-all of it was found since yesterday's hour.
+The rule of this module: every delivery that waits goes into exactly one digest, whole; and "today" is said only on the
+day that the digest is of, where all of it was found since the hour of the day before.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _WAITS = (Delivery.state == literal_column("'due'"), Delivery.mode == literal_co
 
 @dataclass(frozen=True)
 class Sum:
-    """What a digest amounts to. ``since``: the day of the oldest item, where that was before the last digest's hour.
+    """What a digest amounts to. ``since``: the day of the oldest item, where "today" would not be true.
 
     Corrections of ours are no changes of a company and are counted apart.
     """
@@ -233,7 +233,7 @@ def _compose(session: Session, ids: Sequence[int], now: datetime, at: datetime, 
         pairs = sorted(((alerts[one.alert_id], one) for one in items), key=lambda pair: sort_key(pair[0]))
         kind = (member.id, tuple(one.alert_id for one in items))
         if kind not in written:
-            written[kind] = _fill(member, due[member.id][0], pairs, rows, corrected)
+            written[kind] = _fill(member, due[member.id][0], max(now, at), pairs, rows, corrected)
         made.append((address, items, _as_row(written[kind], member, address, due[member.id][0], at)))
     if made:
         _owe(session, made, {address: addresses[address].channel for address, _, _ in made}, at)
@@ -319,12 +319,19 @@ def _owe(
 
 
 def _fill(
-    member: Member, day: date, pairs: Sequence[tuple[Alert, _Waiting]], rows: Rows, corrected: Mapping[int, Told]
+    member: Member,
+    day: date,
+    at: datetime,
+    pairs: Sequence[tuple[Alert, _Waiting]],
+    rows: Rows,
+    corrected: Mapping[int, Told],
 ) -> _Written:
-    """What a digest says; a member's addresses with the same content share it."""
+    """What the digest of ``day``, composed ``at``, says; a member's addresses with the same content share it."""
     reader = Reader(member.language, ZoneInfo(member.zone))
     since = min(one.since for _, one in pairs)
-    late = since < _moment(member.zone, member.digest_hour, day - timedelta(days=1))
+    late = at.astimezone(reader.zone).date() != day or since < _moment(
+        member.zone, member.digest_hour, day - timedelta(days=1)
+    )
     total = _sum((alert for alert, _ in pairs), since.astimezone(reader.zone).date() if late else None)
     return _write(day, total, [rows.row(alert, reader, corrected.get(one.id)) for alert, one in pairs], reader)
 
