@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from duecare.registers.changes import count, query
 from duecare.registers.company import company
 from duecare.registers.held import shown
 from duecare.registers.ingest import ingest_file, reject, release, stage_arrival
+from duecare.registers.models import Batch
 from duecare.registers.tables import Tables
 from duecare.settings import load
 from duecare.store.home import Home
@@ -277,6 +279,28 @@ def test_released_batch_is_applied(home: Home, tmp_path: Path, monkeypatch: pyte
     outcome = ingest_file(home, ListAdapter(), write_list(tmp_path, "b", rows[:10]), day(1))
     assert release(home, outcome.batch, by="tester", reason="the register was split").state == "committed"
     assert len(kinds(home, since=day(1), kind="lapse")) == 90
+
+
+def test_what_comes_after_a_release_is_compared_with_what_was_released(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No batch shares its number with a released one, so that what is shown is what the newest of them says."""
+    from duecare.registers import catalogue
+
+    monkeypatch.setattr(catalogue, "all_adapters", lambda home: {SOURCE.name: ListAdapter()})
+    rows = [("basic", f"E{i:03}", "", "x") for i in range(400)]
+    other = [(section, entity, key, "y") for section, entity, key, _ in rows]
+    for number, said in enumerate((rows, other[:90], rows, rows, other[:90], other)):
+        outcome = ingest_file(home, ListAdapter(), write_list(tmp_path, str(number), said), day(number))
+        if outcome.state == "held":
+            release(home, outcome.batch, by="tester", reason="the register was split")
+    scan = Tables(home, SOURCE.name).scan("reads")
+    numbered = home.lake.connection.execute(f"SELECT batch, seq FROM {scan} ORDER BY observed_at").fetchall()
+    assert len({seq for _, seq in numbered}) == 6
+    with home.database.session() as session:
+        assert [session.get_one(Batch, batch).seq for batch, _ in numbered] == [seq for _, seq in numbered]
+    moments = Counter(change["not_after"] for change in query(home, since=day(2)))
+    assert moments == {day(2): 400, day(4): 400, day(5): 310}
 
 
 def test_late_snapshot_finds_its_place(home: Home, tmp_path: Path) -> None:

@@ -105,9 +105,11 @@ def record_batch(
     reason: str = "",
     screened: bool = False,
 ) -> Batch:
-    """Add the batch's row (in place of a held one of the same name)."""
-    existing = session.get(Batch, arrival.id)
-    batch = existing or Batch(id=arrival.id, seq=next_seq(session))
+    """Add the batch's row, or put it in the place of a held one of the same name, which is numbered anew: its rows in
+    the lake are as new as its release."""
+    existing, seq = session.get(Batch, arrival.id), next_seq(session)
+    batch = existing or Batch(id=arrival.id)
+    batch.seq = seq
     batch.source, batch.kind, batch.state, batch.late = arrival.source, arrival.kind, state, late
     batch.observed_at, batch.recorded_at, batch.parser = arrival.observed_at, at, arrival.parser
     batch.snapshot, batch.filename, batch.sections = arrival.snapshot, arrival.filename, sections
