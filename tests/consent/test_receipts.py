@@ -286,6 +286,28 @@ def test_an_entry_of_another_kind_binds_no_receipt(issued: Issued) -> None:
     assert not checks["receipt"]
 
 
+@pytest.mark.parametrize("all_of_them", [False, True], ids=["one", "all"])
+def test_an_entry_out_of_form_is_answered_and_not_stumbled_over(
+    park: Database, tmp_path: Path, *, all_of_them: bool
+) -> None:
+    """Whatever stands for the subject and the id of a forged entry, its file is told to be no proof."""
+    with park.session() as session:
+        who = holder(session)
+        (given,) = agree(session, who, "face_entry")
+        if all_of_them:
+            end_all(session, "face_entry", "purpose_ended", reason="停用", at=AT + DAY)
+        else:
+            withdraw(session, who, "face_entry", how="button", screen="app", at=AT + DAY)
+    ended = issue(park, tmp_path, given.id)
+    for said in (True, None, 1.5, [], {}, "", "grant:\u0661", "grant:01", "grant:" + "9" * 5000):
+        for member in ("subject", "id"):
+            entry = {**json.loads(ended.document["leaf"]), member: said}
+            forged = receipt_bytes({**ended.document, "leaf": rfc8785.dumps(entry).decode()})
+            found = names(ended, forged)
+            assert not found["inclusion"]
+            assert found["ended"] is (member == "id" and not all_of_them)
+
+
 def test_a_database_changed_behind_our_back_issues_nothing(park: Database) -> None:
     """Where somebody with the database's password rewrote a row, no receipt is made of it."""
     with park.session() as session:

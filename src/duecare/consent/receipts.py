@@ -48,6 +48,7 @@ from duecare.store.database import Database
 FORMAT = "duecare-receipt/1"
 
 _MEMBERS = FIELDS | {"ended", "holder", "receipt"}
+_GRANT = re.compile(r"grant:([1-9][0-9]{0,15})")
 
 
 @dataclass(frozen=True)
@@ -162,16 +163,18 @@ def ends_grant(over: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
 
     It names the grant, or lists it among others, or says it of every grant to the purpose up to a number.
     """
-    body, grant_id = over["body"], given["subject"].removeprefix("grant:")
-    if over["kind"] != "grant:end" or not isinstance(body, dict) or not grant_id.isdecimal():
+    body, said = over["body"], given["subject"]
+    named = _GRANT.fullmatch(said) if isinstance(said, str) else None
+    if over["kind"] != "grant:end" or not isinstance(body, dict) or named is None:
         return False
+    grant_id = int(named[1])
     if _of(body, "purpose") != _of(given["body"], "purpose"):
         return False
     listed, up_to = body.get("grants"), body.get("up_to")
     return (
-        body.get("grant") == int(grant_id)
-        or (isinstance(listed, list) and int(grant_id) in listed)
-        or (type(up_to) is int and int(grant_id) <= up_to and over["id"] > given["id"])
+        body.get("grant") == grant_id
+        or (isinstance(listed, list) and grant_id in listed)
+        or (type(up_to) is int and grant_id <= up_to and _is_later(over["id"], given["id"]))
     )
 
 
@@ -222,6 +225,10 @@ def _parse_holder(said: Any) -> tuple[str, bytes] | None:
 
 def _is_hex(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"([0-9a-f]{2})+", value) is not None
+
+
+def _is_later(one: Any, other: Any) -> bool:
+    return type(one) is int and type(other) is int and one > other
 
 
 def _of(body: Any, name: str) -> Any:
