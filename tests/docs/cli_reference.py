@@ -60,7 +60,12 @@ def _below(words: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 def _text(command: Any) -> str:
     text = inspect.cleandoc(command.help or "").replace("``", "`")
-    return re.sub(r"^Example: (.*)$", r"Example: `\1`", text, flags=re.MULTILINE)
+    return re.sub(r"^Example: (.*?)(?=\n\n|\Z)", _example, text, flags=re.MULTILINE | re.DOTALL)
+
+
+def _example(found: re.Match[str]) -> str:
+    """The whole example as one piece of code, however many lines it takes in the help."""
+    return f"Example: `{' '.join(found[1].split())}`"
 
 
 def _row(param: Any) -> str:

@@ -75,6 +75,19 @@ def test_every_command_has_an_example() -> None:
             assert words in command.help.split("Example:")[1], words
 
 
+def section(page: str, words: str) -> str:
+    """What the page says of one command."""
+    return page.split(f"## `{words}`\n", 1)[1].split("\n## ", 1)[0]
+
+
+def test_every_example_of_the_reference_is_a_whole_command() -> None:
+    """What the page gives as an example, pasted, has every argument and option that the command cannot do without."""
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    for words, command in commands():
+        for given in re.findall(rf"^Example: `(?:\w+=\S+ )?{words}( [^`]*)?`", section(page, words), re.M):
+            command.make_context(words, shlex.split(given))
+
+
 def test_every_setting_kind_and_column_is_described() -> None:
     """Nothing that a person can set or read is missing from the pages."""
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
