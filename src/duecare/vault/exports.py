@@ -61,37 +61,39 @@ class Manifest:
         return {**self.__dict__, "purposes": list(self.purposes), **times}
 
 
-def export(vault: Vault, subject: str, actor: str, *, days: int = KEPT_DAYS) -> Path:
-    """Write a person's own copy to ``exports/`` (mode 0600), for ``days``; returns the file.
+@dataclass(frozen=True)
+class _Copy:
+    """A copy before anything of it is written. ``keys``: those that opened what is in it."""
+
+    data: bytes
+    purposes: tuple[str, ...]
+    keys: tuple[str, ...]
+    made_at: datetime
+
+
+def copy(vault: Vault, subject: str, actor: str) -> bytes:
+    """A person's own copy, handed to them and written nowhere.
 
     Each purpose is opened through the door, with evidence. What is only kept for a legal hold is not in it. Call it
-    outside of any transaction. Raises ``UnknownName``, ``NotGranted`` where nothing is held that may be opened, and
-    ``Erased`` where something of it was erased meanwhile: then no file is left.
+    outside of any transaction. Raises ``UnknownName``, ``NotGranted`` where nothing is held that may be opened.
     """
-    fields, keys = dict[str, list[str]](), dict[str, str]()
-    with vault.database.session() as session:
-        known_subject(session, subject)
-        asked = select(VaultKey.purpose, VaultKey.id, VaultWrap.field).join(VaultWrap, VaultWrap.key_id == VaultKey.id)
-        for row in session.execute(asked.where(VaultKey.subject == subject, in_state(VaultKey, KeyState.LIVE))):
-            fields.setdefault(row.purpose, []).append(row.field)
-            keys[row.purpose] = row.id
-    at, data = vault.clock.now(), dict[str, dict[str, Any]]()
-    for purpose, names in sorted(fields.items()):
-        with suppress(NotGranted):
-            opened = open_many(vault, sorted(names), [subject], purpose, actor, "a copy for the person", "export")
-            data[purpose] = {field: _plain(value) for _, field, value in opened.rows}
-    if not any(data.values()):
-        raise NotGranted(f"Nothing of the subject {subject} may be opened.", hint="duecare held SUBJECT lists what is.")
-    document = {"format": FORMAT, "subject": subject, "made_at": at.isoformat(), "data": data}
-    written = json.dumps(document, ensure_ascii=False, indent=2).encode() + b"\n"
+    return _copy(vault, subject, actor).data
+
+
+def export(vault: Vault, subject: str, actor: str, *, days: int = KEPT_DAYS) -> Path:
+    """Write a person's own copy (``copy``) to ``exports/`` (mode 0600), for ``days``; returns the file.
+
+    Raises also ``Erased`` where something of it was erased meanwhile: then no file is left.
+    """
+    made = _copy(vault, subject, actor)
     name, folder = f"{secrets.token_hex(8)}.json", _folder(vault)
-    expires = at + timedelta(days=days)
-    manifest = Manifest(name, subject, tuple(data), at, expires, sha256(written).hexdigest())
+    expires = made.made_at + timedelta(days=days)
+    manifest = Manifest(name, subject, made.purposes, made.made_at, expires, sha256(made.data).hexdigest())
     folder.mkdir(mode=0o700, exist_ok=True)
     # The manifest first: a file that a kill leaves without its manifest would be found by no erasure.
     durable.keep(folder / f"{name}{_MANIFEST}", json.dumps(manifest.as_json()).encode())
-    durable.keep(folder / name, written)
-    _check_keys(vault, manifest, [keys[purpose] for purpose in data])
+    durable.keep(folder / name, made.data)
+    _check_keys(vault, manifest, made.keys)
     return folder / name
 
 
@@ -132,6 +134,26 @@ def remove_erased(vault: Vault) -> int:
     for path in left:
         durable.shred(path)
     return len(gone) + len(left)
+
+
+def _copy(vault: Vault, subject: str, actor: str) -> _Copy:
+    fields, keys = dict[str, list[str]](), dict[str, str]()
+    with vault.database.session() as session:
+        known_subject(session, subject)
+        asked = select(VaultKey.purpose, VaultKey.id, VaultWrap.field).join(VaultWrap, VaultWrap.key_id == VaultKey.id)
+        for row in session.execute(asked.where(VaultKey.subject == subject, in_state(VaultKey, KeyState.LIVE))):
+            fields.setdefault(row.purpose, []).append(row.field)
+            keys[row.purpose] = row.id
+    at, data = vault.clock.now(), dict[str, dict[str, Any]]()
+    for purpose, names in sorted(fields.items()):
+        with suppress(NotGranted):
+            opened = open_many(vault, sorted(names), [subject], purpose, actor, "a copy for the person", "export")
+            data[purpose] = {field: _plain(value) for _, field, value in opened.rows}
+    if not any(data.values()):
+        raise NotGranted(f"Nothing of the subject {subject} may be opened.", hint="duecare held SUBJECT lists what is.")
+    document = {"format": FORMAT, "subject": subject, "made_at": at.isoformat(), "data": data}
+    written = json.dumps(document, ensure_ascii=False, indent=2).encode() + b"\n"
+    return _Copy(written, tuple(data), tuple(keys[purpose] for purpose in data), at)
 
 
 def _is_gone(manifest: Manifest, purpose: str, since: Mapping[tuple[str, str], datetime]) -> bool:

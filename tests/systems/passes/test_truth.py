@@ -18,13 +18,15 @@ from duecare.evidence.check import all_hold
 from duecare.store.database import Base
 from duecare.store.home import Home
 from duecare.systems.passes import changes, enrolment, entries, holders, offers, sales, truth
+from duecare.systems.passes.cards import digest
 from duecare.systems.passes.device import Presentation
 from duecare.systems.passes.models import Card, Holder
 from duecare.systems.passes.park import Park
 from duecare.systems.passes.places import places
 from duecare.systems.passes.products import PASS_FOR_TWO
 from duecare.systems.passes.sales import Buyer, Sold
-from duecare.vault import erasure, retention
+from duecare.systems.passes.wire import Record
+from duecare.vault import erasure, exports, retention
 
 from ...evidence.witnessing import Served
 from .people import FACES, FINGERS, HE, SHE, finger
@@ -127,6 +129,31 @@ def test_a_copy_of_ones_own(park: Park, his: str) -> None:
     data = json.loads(truth.copy(park, his))["data"]
     assert data["pass_contract"]["name"] == HE.name
     assert set(data) == {"pass_contract", "card_entry", "pass_photo", "fingerprint_entry"}
+
+
+def test_a_copy_that_is_handed_over_is_left_nowhere(park: Park, his: str) -> None:
+    """What the person takes home does not stay with us in plaintext."""
+    assert HE.id_number.encode() in truth.copy(park, his)
+    assert files(park.home.path, HE.id_number.encode()) == []
+
+
+def test_the_page_shows_what_rests_outside_of_the_vault(park: Park, his: str, sold: Sold) -> None:
+    """A copy on our disk, and what a gate that was alone did and a person has to look at, concern the holder too."""
+    exports.export(park.vault, his, "counter")
+    sales.report_lost(park, his, actor="clerk")
+    card, hers = digest(sold.cards[0].card), sold.cards[1].subject
+    entries.reconcile(park, "east", [Record("r" * 16, card, "card_id_card", park.now(), True, "gate.on_the_list", "")])
+    with park.home.database.session() as session:
+        (open_one,) = entries.conflicts(session)
+        entries.settle(session, open_one.id, by="clerk", note="it was him", at=park.now())
+    page = truth.truth(park, his)
+    (held,) = page["copies"]
+    assert set(held["purposes"]) == {"pass_contract", "card_entry", "pass_photo", "fingerprint_entry"}
+    assert [(each["gate"], each["kind"], each["note"]) for each in page["conflicts"]] == [
+        ("east", "card_lost", "it was him")
+    ]
+    other = truth.truth(park, hers)
+    assert (other["copies"], other["conflicts"]) == ([], [])
 
 
 @pytest.mark.parametrize("right", ["withdraw", "erase", "end"])

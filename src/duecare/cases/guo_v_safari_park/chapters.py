@@ -30,7 +30,7 @@ from duecare.systems.passes.purposes import NOTICE
 from duecare.systems.passes.refunds import Refund
 from duecare.systems.passes.sales import Sold
 from duecare.systems.passes.wire import Answer
-from duecare.vault import erasure
+from duecare.vault import erasure, exports
 from duecare.vault.backup import backup, restore
 
 _COUNTER, _CLERK = "pass centre 1", "clerk"
@@ -138,14 +138,14 @@ def summer(stage: Stage, couples: Couples) -> Summer:
 
 
 def autumn(stage: Stage, couples: Couples, version: int) -> Autumn:
-    """7 October 2019: the fingerprint gates stop. A backup and his own copy were made the day before. On 17 October
-    faces are announced again, and he declines."""
+    """7 October 2019: the fingerprint gates stop. A backup was made the day before, and his own copy waits for him at
+    the counter. On 17 October faces are announced again, and he declines."""
     stage.progress("fingerprint entry ends")
     stopped = stage.said["fingerprints"]["stopped"]
     stage.on(date.fromordinal(stopped.toordinal() - 1))
     park, kept = stage.park, stage.folder / "backup"
     backup(park.home, kept)
-    truth.copy(park, couples.he)
+    exports.export(park.vault, couples.he, _CLERK)
     readable = _readable([park.home.path], [world.finger(0)])
     stage.on(stopped)
     stage.conduct.end_fingerprints(park, subjects(couples))

@@ -28,6 +28,13 @@ _MESSAGES = {
     "sent": ("已发送", "sent"),
     "given_up": ("未能送达", "given up"),
 }
+_CONFLICTS = {
+    "unknown_card": ("卡号不在册", "the card was not known"),
+    "card_lost": ("已挂失的卡开了闸", "a card that was reported lost opened the gate"),
+    "not_valid": ("年卡当时无效", "the pass was not valid"),
+    "decided_twice": ("闸机与中心结果不同", "gate and centre decided otherwise"),
+    "used_twice": ("重复使用", "it was used twice"),
+}
 _ANSWERS = {"declined": ("已拒绝", "declined"), "none": ("未答复", "not answered")}
 
 
@@ -57,6 +64,18 @@ def say_truth(shown: Mapping[str, Any], pick: int) -> None:
                 ("、", ", ")[pick].join(fields.get(name, name) for name in each["fields"]),
             )
             for each in shown["openings"]
+        ],
+        pick,
+    )  # fmt: skip
+    _rows(
+        (("磁盘上的本人副本", "Copies of it on our disk"), ("没有副本。", "There are none.")),
+        (("自", "since"), ("至", "until"), ("目的", "for what")),
+        [
+            (
+                moment(each["made_at"]), moment(each["expires_at"]),
+                ("、", ", ")[pick].join(purposes[name] for name in each["purposes"]),
+            )
+            for each in shown["copies"]
         ],
         pick,
     )  # fmt: skip
@@ -93,6 +112,15 @@ def _say_visits(shown: Mapping[str, Any], pick: int) -> None:
         (("入园记录", "Visits"), ("没有入园记录。", "There were none.")),
         (("何时", "when"), ("闸机", "gate"), ("方式", "way in")),
         [(moment(each["at"]), each["gate"], _word(vars(METHODS[each["way"]]), pick)) for each in shown["visits"]],
+        pick,
+    )
+    _rows(
+        (("留待人工核对", "Flagged for a person to look at"), ("没有。", "Nothing was.")),
+        (("何时", "when"), ("闸机", "gate"), ("缘由", "why"), ("结果", "what was found")),
+        [
+            (moment(each["at"]), each["gate"], _CONFLICTS[each["kind"]][pick], each["note"])
+            for each in shown["conflicts"]
+        ],
         pick,
     )
     _rows(

@@ -21,13 +21,12 @@ from duecare.evidence.outbox import record, sequence
 from duecare.systems.passes import enrolment, holders, messages, refunds
 from duecare.systems.passes.holders import Held
 from duecare.systems.passes.methods import CARD_ID_CARD, METHODS, method
-from duecare.systems.passes.models import Card, Visit
+from duecare.systems.passes.models import Card, Conflict, Visit
 from duecare.systems.passes.once import Write, once_settled
 from duecare.systems.passes.park import Park, day_of
 from duecare.systems.passes.purposes import AT_SALE, NOTICE
-from duecare.vault import erasure, retention
+from duecare.vault import erasure, exports, retention
 from duecare.vault.erasure import Outcome
-from duecare.vault.exports import export
 
 
 def truth(park: Park, subject: str) -> dict[str, Any]:
@@ -53,7 +52,12 @@ def truth(park: Park, subject: str) -> dict[str, Any]:
                 }
                 for each in park.vault.openings(session, subject)
             ],
+            "copies": [
+                {"made_at": each.made_at, "expires_at": each.expires_at, "purposes": list(each.purposes)}
+                for each in exports.exports(park.vault, subject)
+            ],
             "visits": _visits(session, subject),
+            "conflicts": _conflicts(session, subject),
             "messages": [
                 {"at": each.created_at, "channel": each.channel, "state": each.state, "sent_at": each.sent_at}
                 | {"zh": each.said["zh"], "en": each.said["en"]}
@@ -148,7 +152,7 @@ def receipt(park: Park, subject: str, grant: int) -> bytes:
 
 def copy(park: Park, subject: str) -> bytes:
     """The person's own copy (PIPL art. 45), as a JSON document. Raises ``UnknownName``, ``NotGranted``."""
-    return export(park.vault, subject, "service:passes").read_bytes()
+    return exports.copy(park.vault, subject, "service:passes")
 
 
 def _pass(park: Park, session: Session, subject: str) -> dict[str, Any] | None:
@@ -229,6 +233,17 @@ def _grant(grant: Grant) -> dict[str, Any]:
 def _visits(session: Session, subject: str) -> list[dict[str, Any]]:
     rows = session.scalars(select(Visit).where(Visit.subject == subject).order_by(Visit.at))
     return [{"at": row.at, "gate": row.gate, "way": row.method, "offline": row.offline} for row in rows]
+
+
+def _conflicts(session: Session, subject: str) -> list[dict[str, Any]]:
+    rows = session.scalars(select(Conflict).where(Conflict.subject == subject).order_by(Conflict.at, Conflict.id))
+    return [
+        {
+            "at": row.at, "gate": row.gate, "kind": row.kind, "noted_at": row.noted_at,
+            "settled_at": row.settled_at, "settled_by": row.settled_by, "note": row.note,
+        }
+        for row in rows
+    ]  # fmt: skip
 
 
 def _erasure(done: erasure.Erasure) -> dict[str, Any]:
