@@ -13,6 +13,8 @@ VAULT = ROOT / "vault"
 CIPHERS = ("cryptography.hazmat.primitives.ciphers", "cryptography.hazmat.primitives.keywrap", "cryptography.fernet")
 KEYS = ("keys", "slots", "fields", "blobs", "index", "models", "collection", "openings", "succession")
 """Modules of the vault that handle keys, ciphertexts or the tables of both."""
+ACCOUNTS = ("Opening", "Opened")
+"""What the inner modules tell of their acts: data without a way to anything."""
 PARTS = ("slots", "blobs", "index")
 """What an open vault has inside, and nobody else touches."""
 TABLES = ("vault_keys", "vault_values", "vault_wraps", "vault_lookups", "vault_index_keys")
@@ -81,6 +83,54 @@ def test_no_other_module_reaches_into_an_open_vault() -> None:
     inside = {each for _, tree in sources(inside=True) for each in reached(tree)}
     assert inside >= {"vault.slots", "vault.blobs", "vault.index"}, "the scan sees them where they are"
     assert set(reached(ast.parse("park.vault.slots.key(1); self._vault.blobs"))) == {"vault.slots", "_vault.blobs"}
+
+
+def taken(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """What a module takes from those of the vault, by import or as an attribute: (module of the vault, name)."""
+    modules: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "duecare.vault":
+            modules |= {each.asname or each.name: each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("duecare.vault."):
+            yield from ((str(node.module).removeprefix("duecare.vault."), each.name) for each in node.names)
+        elif isinstance(node, ast.Import):
+            modules |= {
+                each.asname or each.name: each.name.removeprefix("duecare.vault.")
+                for each in node.names
+                if each.name.startswith("duecare.vault.")
+            }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and (module := modules.get(ast.unparse(node.value))):
+            yield module, node.attr
+
+
+def lent(tree: ast.Module) -> set[str]:
+    """The names that a module of the vault has from those that handle keys and ciphertexts."""
+    inner = {f"duecare.vault.{name}" for name in KEYS}
+    return {
+        each.asname or each.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module in inner or node.module == "duecare.vault")
+        for each in node.names
+        if node.module in inner or each.name in KEYS
+    }
+
+
+def test_no_other_module_takes_a_key_by_way_of_one_that_has_it() -> None:
+    """What a module of the vault imports from the inner ones is not had from it: the import contract sees no names."""
+    held = {path.stem: lent(tree) for path, tree in sources(inside=True)}
+    for path, tree in sources(inside=False):
+        wrong = [f"{module}.{name}" for module, name in taken(tree) if name in held.get(module, set()) - {*ACCOUNTS}]
+        assert not wrong, f"{path} takes {wrong}"
+    assert held["rotation"] >= {"unseal", "purpose_key", "Slot"}, "there is something to be had so"
+    for sneaking in (
+        "from duecare.vault import rotation\nrotation.unseal()",
+        "from duecare.vault import rotation as turn\ndef f():\n    return turn.unseal",
+        "from duecare.vault.rotation import unseal as look",
+        "import duecare.vault.rotation\nduecare.vault.rotation.unseal()",
+        "import duecare.vault.rotation as turn\nturn.unseal()",
+    ):
+        assert ("rotation", "unseal") in set(taken(ast.parse(sneaking))), sneaking
 
 
 def test_a_plaintext_comes_to_be_in_one_function() -> None:
