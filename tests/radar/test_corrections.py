@@ -226,6 +226,29 @@ def test_a_notice_starts_a_look_at_the_source(home: Home, site: Official) -> Non
     assert look_up(home, quick, sites={SOURCE: site.url}) == 0, "answered"
 
 
+def test_only_the_alerts_that_were_wrong_are_taken_back(home: Home, mail: MailServer) -> None:
+    """Of two alerts of a fact the operator names the one that was wrong; what was told rightly before stands."""
+    right = passed("A", source=SOURCE, batch_id="batch-1", before={"address": "甲街"}, after={"address": "乙街"})
+    wrong = passed("A", source=SOURCE, batch_id="batch-2", before={"address": "乙街"}, after={"address": "丙街"})
+    for row in (right, wrong):
+        alert(home, [row])
+        deliver(home)
+    with home.database.session() as session:
+        first, second = session.scalars(select(Alert.id).order_by(Alert.id))
+    number = open_notice(home, "A", "basic", "我们没有搬到丙街")
+    assert listed(home)[0]["alerts"] == [first, second]
+    with pytest.raises(UnknownName, match="no alert to take back for notice 1 '999'"):
+        decide(home, number, "upheld", by="Zhang", reason=REASON, alerts=[999])
+    with pytest.raises(BadInput, match="takes back no alert"):
+        decide(home, number, "refused", by="Zhang", reason=REASON, alerts=[second])
+    done = decide(home, number, "upheld", by="Zhang", reason=REASON, alerts=[second])
+    assert [each.alert for each in done.corrections] == [second]
+    with home.database.session() as session:
+        states = [session.get_one(Alert, one).state for one in (first, second)]
+    assert states == ["sent", "corrected"]
+    assert listed(home)[0]["alerts"] == [first]
+
+
 def test_an_upheld_notice_corrects_and_stays_in_the_history(home: Home, mail: MailServer) -> None:
     """Upheld: the alert is taken back from all who heard it, the dispute closes with its outcome, and both stay."""
     told = tell(home)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +27,10 @@ def correct(
         int | None, typer.Option(metavar="NOTICE", help="Decide this notice.", show_default=False)
     ] = None,
     outcome: Annotated[str, typer.Option(help="upheld or refused.", show_default=False)] = "",
+    alerts: Annotated[
+        list[int] | None,
+        typer.Option("--alert", help="Upheld, take back only this alert; repeat for more.", show_default=False),
+    ] = None,
     retract: Annotated[
         int | None, typer.Option(metavar="ALERT", help="Take this alert back without a notice.", show_default=False)
     ] = None,
@@ -37,14 +42,16 @@ def correct(
 ) -> None:
     """File a notice of error, decide one, or take an alert back.
 
-    The fact is disputed at once. Upheld, every alert of it is corrected to exactly those who were told, through the
-    channels that told them.
+    The fact is disputed at once. Upheld, the alerts of it are corrected to exactly those who were told, through the
+    channels that told them: all of them, or those named with --alert where earlier ones were right.
 
     Example: duecare correct 91500000MA5U00002X --section liquidation --statement "我司正常经营"
 
     Example: duecare correct --decide 1 --outcome upheld --by zhang --reason "官方页面没有清算信息"
     """
     asked = [name for name, given in (("--list", listing), ("--decide", decide), ("--retract", retract)) if given]
+    if alerts and decide is None:
+        raise BadInput("--alert goes with --decide.", hint="--retract ALERT takes one back without a notice.")
     if len(asked) + bool(entity) != 1:
         raise BadInput(
             f"Given: {', '.join([*asked, *([entity] if entity else [])]) or 'nothing'}.",
@@ -54,7 +61,7 @@ def correct(
         if listing:
             _list(opened, as_json)
         elif decide is not None:
-            _decide(opened, decide, outcome, by, reason, reason_en, as_json)
+            _decide(opened, decide, outcome, by, reason, reason_en, alerts or (), as_json)
         elif retract is not None:
             _retract(opened, retract, by, reason, reason_en, as_json)
         else:
@@ -111,10 +118,19 @@ def _list(home: Home, as_json: bool) -> None:
     console.print(rows)
 
 
-def _decide(home: Home, notice: int, outcome: str, by: str, reason: str, reason_en: str, as_json: bool) -> None:
+def _decide(
+    home: Home,
+    notice: int,
+    outcome: str,
+    by: str,
+    reason: str,
+    reason_en: str,
+    alerts: Collection[int],
+    as_json: bool,
+) -> None:
     from duecare.radar import notices
 
-    done = notices.decide(home, notice, outcome, by=by, reason=reason, reason_en=reason_en)
+    done = notices.decide(home, notice, outcome, by=by, reason=reason, reason_en=reason_en, alerts=alerts)
     if as_json:
         print_json(done.as_json())
         return

@@ -9,7 +9,7 @@ judged whether the objection is right.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -155,14 +155,26 @@ def tasks(home: Home) -> list[dict[str, Any]]:
     return [each for each in reversed(listed(home, open_only=True)) if each["who_acts"] == "operator"]
 
 
-def decide(home: Home, notice_id: int, outcome: str, *, by: str, reason: str, reason_en: str = "") -> Decision:
-    """Uphold a notice (every alert of the fact is taken back from those who got it) or refuse it with a reason.
+def decide(
+    home: Home,
+    notice_id: int,
+    outcome: str,
+    *,
+    by: str,
+    reason: str,
+    reason_en: str = "",
+    alerts: Collection[int] = (),
+) -> Decision:
+    """Uphold a notice (the alerts of the fact are taken back from those who got them) or refuse it with a reason.
 
-    ``reason`` is told to the recipients and stays in the company's history. Raises ``UnknownName``, ``BadInput``,
-    ``UseError`` where it was decided already.
+    ``alerts``: those of them that were wrong; all, if none is named. What was told of a fact earlier may have been
+    right. ``reason`` is told to the recipients and stays in the company's history. Raises ``UnknownName``,
+    ``BadInput``, ``UseError`` where it was decided already.
     """
     if outcome not in OUTCOMES:
         raise BadInput(f"{outcome!r} is not an outcome.", hint=f"Give {' or '.join(OUTCOMES)}.")
+    if alerts and outcome != "upheld":
+        raise BadInput("A refused notice takes back no alert.", hint="Name alerts only where it is upheld.")
     must_be_named(by, reason)
     now = home.clock.now()
     with home.writing("radar"), home.database.session() as session:
@@ -172,7 +184,7 @@ def decide(home: Home, notice_id: int, outcome: str, *, by: str, reason: str, re
             raise UnknownName("notice of error", str(notice_id), [str(each) for each in known])
         if notice.state != "open":
             raise UseError(f"Notice {notice.id} was {notice.state} by {notice.decided_by}: {notice.reason}")
-        corrections = _uphold(home, session, notice, by, reason, reason_en) if outcome == "upheld" else ()
+        corrections = _uphold(home, session, notice, by, reason, reason_en, alerts) if outcome == "upheld" else ()
         for dispute in session.execute(select(Dispute).where(Dispute.note == _mark(notice.id))).scalars():
             dispute.closed_at, dispute.outcome, dispute.note = now, outcome, reason
         notice.state, notice.outcome, notice.decided_at = outcome, outcome, now
@@ -195,11 +207,27 @@ def listed(home: Home, *, open_only: bool = False) -> list[dict[str, Any]]:
     with home.database.session() as session:
         where = NoticeOfError.state == "open" if open_only else true()
         rows = session.execute(select(NoticeOfError).where(where).order_by(NoticeOfError.id.desc())).scalars()
-        return [_as_json(notice, _last_look(session, notice.id)) for notice in rows]
+        return [
+            _as_json(notice, _last_look(session, notice.id), [alert.id for alert in _standing(session, notice)])
+            for notice in rows
+        ]
+
+
+def _standing(session: Session, notice: NoticeOfError, *, hold: bool = False) -> Sequence[Alert]:
+    """The alerts of the fact that were not taken back, oldest first; with ``hold``, held until the transaction ends."""
+    of_fact = Alert.id.in_(select(Screening.id).where(_about(notice)))
+    asked = select(Alert).where(of_fact, Alert.state == AlertState.SENT.value).order_by(Alert.id)
+    return session.scalars(asked.with_for_update() if hold else asked).all()
 
 
 def _uphold(
-    home: Home, session: Session, notice: NoticeOfError, by: str, reason: str, reason_en: str
+    home: Home,
+    session: Session,
+    notice: NoticeOfError,
+    by: str,
+    reason: str,
+    reason_en: str,
+    wrong: Collection[int],
 ) -> tuple[Correction, ...]:
     session.execute(
         update(Screening)
@@ -207,13 +235,15 @@ def _uphold(
         .values(state="refused", decided_at=home.clock.now(), decided_by=by, note=reason)
         .execution_options(synchronize_session=False)
     )
-    alerts = session.execute(
-        select(Alert)
-        .where(Alert.id.in_(select(Screening.id).where(_about(notice))), Alert.state == AlertState.SENT.value)
-        .order_by(Alert.id)
-        .with_for_update()
-    ).scalars()
-    return tuple(correct(home, session, alert, reason, by, reason_en=reason_en) for alert in list(alerts))
+    alerts = _standing(session, notice, hold=True)
+    for number in wrong:
+        if number not in {alert.id for alert in alerts}:
+            raise UnknownName(f"alert to take back for notice {notice.id}", str(number), [str(a.id) for a in alerts])
+    return tuple(
+        correct(home, session, alert, reason, by, reason_en=reason_en)
+        for alert in alerts
+        if not wrong or alert.id in wrong
+    )
 
 
 def _about(notice: NoticeOfError) -> ColumnElement[bool]:
@@ -324,7 +354,7 @@ def _mark(notice_id: int) -> str:
     return f"notice:{notice_id}"
 
 
-def _as_json(notice: NoticeOfError, look: Verification | None) -> dict[str, Any]:
+def _as_json(notice: NoticeOfError, look: Verification | None, standing: list[int]) -> dict[str, Any]:
     return {
         "id": notice.id,
         "entity": notice.entity,
@@ -343,11 +373,12 @@ def _as_json(notice: NoticeOfError, look: Verification | None) -> dict[str, Any]
         "found": look.note if look else "",
         "looked_at": look.at.isoformat() if look else None,
         "looked_again_at": look.next_at.isoformat() if look and look.next_at else None,
-        **_who_acts(notice, look),
+        "alerts": standing,
+        **_who_acts(notice, look, len(standing)),
     }
 
 
-def _who_acts(notice: NoticeOfError, look: Verification | None) -> dict[str, str]:
+def _who_acts(notice: NoticeOfError, look: Verification | None, standing: int) -> dict[str, str]:
     """``who_acts``: nobody any more, the system (its next look), or an operator; and what is to be done, in words."""
     if notice.state != "open":
         return {"who_acts": "nobody", "next_zh": "已办结。", "next_en": "It is decided."}
@@ -366,8 +397,9 @@ def _who_acts(notice: NoticeOfError, look: Verification | None) -> dict[str, str
             "next_zh": f"来源暂时不可用：{look.next_at.astimezone(BEIJING):%Y-%m-%d %H:%M}（北京时间）之后再次查看。",
             "next_en": f"The source was unavailable: it is looked at again after {look.next_at:%Y-%m-%d %H:%M} UTC.",
         }
-    return {
-        "who_acts": "operator",
-        "next_zh": f"已核查：请值班员作出决定（duecare correct --decide {notice.id}）。",
-        "next_en": f"It was looked up: an operator decides (duecare correct --decide {notice.id}).",
-    }
+    zh = f"已核查：请值班员作出决定（duecare correct --decide {notice.id}）。"
+    en = f"It was looked up: an operator decides (duecare correct --decide {notice.id})."
+    if standing > 1:
+        zh += f"就该事实已推送 {standing} 条动态，只更正其中有误的，用 --alert 指明。"
+        en += f" {standing} alerts told of the fact: name those that were wrong with --alert, where not all were."
+    return {"who_acts": "operator", "next_zh": zh, "next_en": en}
