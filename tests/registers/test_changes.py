@@ -452,6 +452,19 @@ def test_past_moments_on_both_axes(home: Home, tmp_path: Path) -> None:
     assert before_all["basic"]["facts"] == []
 
 
+def test_a_day_before_the_first_read_is_not_said_to_have_been_empty(home: Home, tmp_path: Path) -> None:
+    """Of a day on which nothing had been read yet, nothing is said; of one after a read that found none, that."""
+    ingest_file(home, ListAdapter(), write_list(tmp_path, "a", [("basic", "A", "", "x")]), day(0))
+    ingest_file(home, ListAdapter(), write_list(tmp_path, "b", [("basic", "A", "", "y")]), day(10))
+
+    def states(number: int) -> dict[str, str]:
+        shown = company(home, "A", as_of=day(number).date())["sources"][0]["sections"]
+        return {name: shown[name]["state"] for name in ("basic", "people")}
+
+    assert states(-1) == {"basic": "not_read", "people": "not_read"}
+    assert states(5) == {"basic": "read", "people": "empty"}
+
+
 def test_a_past_day_shows_what_stood_then(home: Home, tmp_path: Path) -> None:
     """What was replaced or dropped since then stands under the facts of the day; what had ended by then, under former;
     the heading and the disagreements are of the day too."""
@@ -466,7 +479,7 @@ def test_a_past_day_shows_what_stood_then(home: Home, tmp_path: Path) -> None:
         facts, former = (
             [(fact["value"]["name"], fact["replaced"]) for fact in section[part]] for part in ("facts", "former")
         )
-        assert section["state"] == ("read" if facts else "empty")
+        assert section["state"] == ("read" if facts else "empty" if at > 0 else "not_read")
         return found["name"], facts, former
 
     assert basic("A", 5) == ("one", [("one", True)], [])

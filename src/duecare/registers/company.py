@@ -84,7 +84,7 @@ def company(home: Home, entity: str, *, as_of: date | None = None, known_at: dat
     for name, (facts, reads) in found.items():
         adapter = adapters.get(name)
         declared = [section.name for section in adapter.sections] if adapter else []
-        sections = _sections(shown[name], reads, [row for row in decided if row.source == name], declared)
+        sections = _sections(shown[name], reads, [row for row in decided if row.source == name], declared, as_of)
         checked = [read["last_read"] for read in reads.values()] + [fact.last_observed for fact in facts]
         last = max(filter(None, checked), default=None)
         stale = bool(adapter and last and then - last > adapter.source.fresh_for)
@@ -177,7 +177,7 @@ def _reads(home: Home, tables: Tables, entity: str, until: datetime) -> dict[str
         home.lake.connection.cursor()
         .execute(
             f"""SELECT section, arg_max(state, (observed_at, seq)), arg_max(note, (observed_at, seq)),
-               max(observed_at) FILTER ({READABLE}), max(observed_at)
+               max(observed_at) FILTER ({READABLE}), max(observed_at), min(observed_at) FILTER ({READABLE})
         FROM {tables.scan("reads")}
         WHERE entity IN (?, '{WHOLE}') AND observed_at <= ? AND coverage <> '{Coverage.PARTIAL}' GROUP BY ALL""",
             [entity, until],
@@ -185,8 +185,8 @@ def _reads(home: Home, tables: Tables, entity: str, until: datetime) -> dict[str
         .fetchall()
     )
     return {
-        section: {"state": state, "note": note, "last_read": readable, "last_tried": tried}
-        for section, state, note, readable, tried in rows
+        section: {"state": state, "note": note, "last_read": readable, "last_tried": tried, "first_read": first}
+        for section, state, note, readable, tried, first in rows
     }
 
 
@@ -218,10 +218,12 @@ def _divide(facts: list[Fact], day: date | None) -> _Shown:
 
 
 def _sections(
-    shown: _Shown, reads: dict[str, dict[str, Any]], decided: list[Dispute], declared: list[str]
+    shown: _Shown, reads: dict[str, dict[str, Any]], decided: list[Dispute], declared: list[str], day: date | None
 ) -> dict[str, dict[str, Any]]:
     """Section → its state (read, empty, unreadable, not_read), when it was last read, its facts and former facts, and
-    the notices of error against them that were decided: a correction stays in the company's history (case 1)."""
+    the notices of error against them that were decided: a correction stays in the company's history (case 1).
+
+    Of a ``day`` before the first read, nobody knows that there was nothing: it had not been read."""
     present = {fact.section for fact in (*shown.current, *shown.former)} | {row.section for row in decided}
     ordered = [*declared, *sorted((present | set(reads)) - set(declared))]
     made: dict[str, dict[str, Any]] = {}
@@ -231,6 +233,8 @@ def _sections(
         state = read["state"] if read else "read" if current else "not_read"
         if state == "read" and not current:
             state = "empty"
+        if state == "empty" and day and read and read["first_read"] > end_of_day(day):
+            state = "not_read"
         made[name] = {
             "state": state,
             "note": read["note"] if read else None,
