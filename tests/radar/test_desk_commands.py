@@ -120,6 +120,7 @@ def test_bad_use_is_answered_with_what_would_be_right(folder: str) -> None:
         (("screen", "show", "9"), UnknownName),
         (("screen", "reject", "nowhere", "--by", "z", "--reason", "r"), UnknownName),
         (("screen", "--site", "cn-national-register"), BadInput),
+        (("screen", "--site", "cn-nation-register=http://127.0.0.1:9"), UnknownName),
         (("correct",), BadInput),
         (("correct", "A"), BadInput),
         (("correct", "A", "--list"), BadInput),

@@ -68,7 +68,7 @@ def run(
     from duecare.rules.engine import Engine
 
     with Home(load(home=home)) as opened, _bar("screening") as progress:
-        sites = {**opened.settings.sites, **_sites(site or [])}
+        sites = {**opened.settings.sites, **_sites(opened, site or [])}
         walked = walk(opened, Engine.load(opened.settings.policies), sites=sites, progress=progress)
         folder = opened.path
     if as_json:
@@ -271,12 +271,15 @@ def _part(entity: list[str] | None, change: list[str] | None, dated: bool, undat
     return Selection(tuple(entity or ()), tuple(change or ()), dated if dated or undated else None)
 
 
-def _sites(given: list[str]) -> dict[str, str]:
+def _sites(home: Home, given: list[str]) -> dict[str, str]:
+    from duecare.registers.catalogue import adapter_for
+
     found = {}
     for each in given:
         source, equals, address = each.partition("=")
         if not (source and equals and address.startswith(("http://", "https://"))):
             raise BadInput(f"--site {each!r} is not SOURCE=ADDRESS.", hint="Write cn-national-register=http://….")
+        adapter_for(home, source)  # of a name that is misspelt nothing would ever be looked up
         found[source] = address
     return found
 
