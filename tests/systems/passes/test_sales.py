@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -92,6 +93,20 @@ def test_a_sale_that_cannot_be_made(park: Park, buyers: list[Buyer], why: str) -
         sell(park, *buyers)
     with park.home.database.session() as session:
         assert [session.scalar(select(each).limit(1)) for each in (Pass, Period, Holder, Card)] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    "buyer",
+    [Buyer("丙某某", "110105194912310021", "13800138002"), Buyer("丙某某", id_number(2), "1380013800x"),
+     Buyer("丙某某", id_number(2), "13800138002", mail="third.person")],
+    ids=["id_number", "phone", "mail"],
+)  # fmt: skip
+def test_an_error_does_not_repeat_what_a_person_gave(park: Park, buyer: Buyer) -> None:
+    """Errors go to screens and into logs: what was misread at the counter is not in them."""
+    with pytest.raises(BadInput) as raised:
+        sell(park, HE, buyer)
+    told = "".join(traceback.format_exception(raised.value))
+    assert not [each for each in (buyer.name, buyer.id_number, buyer.phone, buyer.mail) if each and each in told]
 
 
 def test_tickets_name_nobody(park: Park) -> None:

@@ -260,10 +260,18 @@ def _checked(buyer: Buyer) -> Buyer:
     name, mail = buyer.name.strip(), buyer.mail.strip()
     if not name:
         raise BadInput("A holder has no name.", hint="The pass is in a person's name.")
-    phone, _ = channel_class("sms").check(buyer.phone, "")
+    phone = _address("sms", buyer.phone, "a telephone number")
     if mail:
-        mail, _ = channel_class("mail").check(mail, "")
+        mail = _address("mail", mail, "a mail address")
     return Buyer(name, id_card_number(buyer.id_number), phone, buyer.method, mail)
+
+
+def _address(channel: str, given: str, what: str) -> str:
+    """A holder's address as it is kept. Raises ``BadInput``, which does not repeat it: it may be off by one digit."""
+    try:
+        return channel_class(channel).check(given, "")[0]
+    except BadInput as error:
+        raise BadInput(f"This is not {what}.", hint=error.hint) from None
 
 
 def _chosen(session: Session, park: Park, bought: Product, name: str) -> Way:
