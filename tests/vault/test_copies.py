@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from duecare.consent import grants, subjects
+from duecare.consent import grants, purposes, subjects
 from duecare.errors import Erased, EvidenceBroken, KeyLost, NotGranted, WitnessUnavailable
 from duecare.evidence.certificate import verify_certificate
 from duecare.evidence.check import all_hold
@@ -38,8 +38,8 @@ class Rig:
     witness: Served
     folder: Path
 
-    def opened(self) -> AbstractContextManager[Vault]:
-        return opened(self.home, self.url, witnessed_by=[self.witness.remote()])
+    def opened(self, at: datetime = AT) -> AbstractContextManager[Vault]:
+        return opened(self.home, self.url, at=at, witnessed_by=[self.witness.remote()])
 
     def database(self) -> DatabaseCopy:
         return DatabaseCopy(self.url, self.folder)
@@ -235,6 +235,39 @@ def test_a_purpose_that_ended_stays_ended(rig: Rig) -> None:
         assert vault.recovered.erasures == 2
         for subject in people:
             is_gone(vault, subject)
+
+
+@pytest.mark.parametrize("how", ["withdrawal", "request", "purpose_ended", "schedule"])
+def test_what_stood_when_is_as_it_was_before_the_copy_was_put_back(rig: Rig, how: str) -> None:
+    """What is done again was done when the log says, not when the copy was opened: nobody's consent stands longer."""
+    subject, _ = two(rig)
+    copy = rig.database()
+
+    def account(vault: Vault) -> list[object]:
+        with vault.database.session() as session:
+            ends = [(each.at, each.kind, each.about) for each in grants.history(session, subject)]
+            held = sorted(
+                (each.field, each.purpose, each.state, str(each.erased_at)) for each in vault.holds(session, subject)
+            )
+            over = purposes.purpose(session, "fingerprint_entry").ended_at
+            done = [(each.id, each.begun_at, each.erased_at) for each in erasure.erasures(session, subject)]
+        return [ends, held, over, done]
+
+    with rig.opened(AT + timedelta(days=100)) as vault:
+        if how == "withdrawal":
+            withdraw(vault, subject)
+        elif how == "request":
+            erasure.erase(vault, subject)
+        elif how == "purpose_ended":
+            erasure.end_purpose(vault, "fingerprint_entry", note="指纹入园停用")
+        else:
+            with vault.database.session() as session:
+                retention.event(session, subject, "pass_expired", AT.date(), at=AT)
+            assert retention.run(vault).erased
+        before = account(vault)
+    copy.put_back()
+    with rig.opened(AT + timedelta(days=101)) as vault:
+        assert account(vault) == before
 
 
 def test_the_keys_are_not_there(rig: Rig) -> None:

@@ -180,15 +180,18 @@ def end_all(
     how: str = "system",
     screen: str = "",
     subjects: Select[str] | Sequence[str] | None = None,
+    recorded_at: datetime | None = None,
 ) -> int:
     """End every standing grant to ``purpose``, or those of ``subjects``, as one set; returns how many ended.
 
-    With ``purpose_ended`` and no ``subjects``, the purpose itself ends too.
+    With ``purpose_ended`` and no ``subjects``, the purpose itself ends too. ``recorded_at``: where that is later than
+    ``at``, when they ended.
     """
     over = End(_kind(kind), how, screen, reason, utc(at))
+    recorded_at = recorded_at or at
     alone(session, f"purpose:{purpose}")
     if subjects is None and over.kind is EndKind.PURPOSE_ENDED:
-        end_purpose(session, purpose, reason=reason, at=at)
+        end_purpose(session, purpose, reason=reason, at=at, recorded_at=recorded_at)
     whole = (GrantRow.purpose == purpose) & GrantRow.ended_at.is_(None)
     if subjects is None:
         up_to = session.scalar(select(func.max(GrantRow.id)).where(whole))
@@ -196,14 +199,14 @@ def end_all(
         if count:
             # Under the lock this is true of every grant up to that id: so it proves the end of each, without a list.
             body = {"purpose": purpose, "up_to": up_to, "count": count, **_words(over)}
-            record(session, "grant:end", f"purpose:{purpose}", body, at)
+            record(session, "grant:end", f"purpose:{purpose}", body, recorded_at)
         return count
     chosen = [subjects] if isinstance(subjects, Select) else parts(subjects, _PART)
     ended = sorted(
         each for part in chosen for each in _insert_listed(session, whole & GrantRow.subject.in_(part), over)
     )
     said = [{"purpose": purpose, "grants": each, **_words(over)} for each in parts(ended, LISTED)]
-    record_all(session, [Act("grant:end", f"purpose:{purpose}", body, at) for body in said])
+    record_all(session, [Act("grant:end", f"purpose:{purpose}", body, recorded_at) for body in said])
     return len(ended)
 
 

@@ -169,16 +169,17 @@ def declare(
     return [each.name for each in wanted if _declare(session, engine, each, at)]
 
 
-def end(session: Session, name: str, *, reason: str, at: datetime) -> None:
+def end(session: Session, name: str, *, reason: str, at: datetime, recorded_at: datetime | None = None) -> None:
     """The purpose is gone, for everyone and for good: nobody can agree to it any more. Its grants are ended with
-    ``grants.end_all``. Raises ``UnknownName``, ``BadInput`` without a reason; ended already, nothing happens."""
+    ``grants.end_all``. ``recorded_at``: where that is later than ``at``, when it ended. Raises ``UnknownName``,
+    ``BadInput`` without a reason; ended already, nothing happens."""
     if not reason.strip():
         raise BadInput("reason is empty.", hint="Say why the purpose is gone; it is kept.")
     alone(session, f"purpose:{name}")
     found = purpose(session, name)
     if found.ended_at is None:
         session.add(PurposeEnd(name=name, reason=reason, ended_at=utc(at)))
-        record(session, "purpose:end", f"purpose:{name}", {"purpose": name, "reason": reason}, at)
+        record(session, "purpose:end", f"purpose:{name}", {"purpose": name, "reason": reason}, recorded_at or at)
         session.flush()
 
 

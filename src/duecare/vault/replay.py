@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -155,13 +155,19 @@ class _Again:
             subjects = [each for each in subjects if self._of(body["subject"]) == each]
         if subjects:
             grants.end_all(
-                self._session, body["purpose"], body["kind"], reason=body["reason"], at=self._at, how=body["how"],
-                screen=body["screen"], subjects=subjects,
+                self._session, body["purpose"], body["kind"], reason=body["reason"], at=entry.at, how=body["how"],
+                screen=body["screen"], subjects=subjects, recorded_at=self._at,
             )  # fmt: skip
 
     def _end_purpose(self, entry: LoggedEntry) -> None:
         with suppress(UnknownName):
-            purposes.end(self._session, entry.body["purpose"], reason=entry.body["reason"], at=self._at)
+            purposes.end(
+                self._session,
+                entry.body["purpose"],
+                reason=entry.body["reason"],
+                at=entry.at,
+                recorded_at=self._at,
+            )
 
     def _begin(self, entry: LoggedEntry) -> None:
         body = entry.body
@@ -175,9 +181,9 @@ class _Again:
         listed = select(VaultErasure.subject).where(VaultErasure.act == body["act"])
         fresh = self._session.scalars(select(VaultKey.subject).where(marked_now, VaultKey.subject.not_in(listed))).all()
         if fresh:
-            self._end_standing(body["purpose"], body["reason"], fresh)
+            self._end_standing(body["purpose"], body["reason"], fresh, entry.at)
             row = {name: body[name] for name in ("act", "purpose", "reason", "article")}
-            acts.take(self._vault, self._session, {**row, "note": "", "begun_at": entry.at}, (), self._at)
+            acts.take(self._vault, self._session, {**row, "note": "", "begun_at": entry.at}, (), entry.at)
 
     def _complete(self, entry: LoggedEntry) -> None:
         body = entry.body
@@ -188,11 +194,11 @@ class _Again:
             subject = self._of(body["subject"])
             if subject is None:
                 return
-            self._end_standing(body["purpose"], body["reason"], [subject])
+            self._end_standing(body["purpose"], body["reason"], [subject], entry.at)
             fixed = {name: body[name] for name in ("purpose", "reason", "article")}
             act = secrets.token_hex(16)
             whole = {**fixed, "act": act, "note": "", "begun_at": entry.at}
-            acts.take(self._vault, self._session, whole, [subject], self._at, body["certificate"])
+            acts.take(self._vault, self._session, whole, [subject], entry.at, body["certificate"])
         fresh = (VaultErasure.id == body["certificate"]) & VaultErasure.entry.is_(None)
         self._session.execute(
             update(VaultErasure).where(fresh).values(noted).execution_options(synchronize_session=False)
@@ -248,9 +254,11 @@ class _Again:
         )
         self._session.flush()
 
-    def _end_standing(self, purpose: str, reason: str, subjects: Sequence[str]) -> None:
-        kind = erasure.END[reason]
-        grants.end_all(self._session, purpose, kind, reason="replayed from the log", at=self._at, subjects=subjects)
+    def _end_standing(self, purpose: str, reason: str, subjects: Sequence[str], at: datetime) -> None:
+        grants.end_all(
+            self._session, purpose, erasure.END[reason], reason="replayed from the log", at=at, subjects=subjects,
+            recorded_at=self._at,
+        )  # fmt: skip
 
     def _of(self, commitment: str) -> str | None:
         """The subject of a commitment, if they are in this copy."""
