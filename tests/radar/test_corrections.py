@@ -226,6 +226,22 @@ def test_a_notice_starts_a_look_at_the_source(home: Home, site: Official) -> Non
     assert look_up(home, quick, sites={SOURCE: site.url}) == 0, "answered"
 
 
+@pytest.mark.parametrize("outcome", ["refused", "upheld"])
+def test_what_was_not_told_yet_waits_while_the_fact_is_disputed(outcome: str, home: Home, mail: MailServer) -> None:
+    """By mail at once or by digest: nobody is told of a disputed fact. Refused, it is told; upheld, it never is."""
+    alert(home, [passed("A", **LIQUIDATION, source=SOURCE), passed("B", source=SOURCE)])
+    number = open_notice(home, "A", "liquidation", "我司正常经营")
+    deliver(home)
+    tomorrow(home)
+    deliver(home)
+    assert [recipient for recipient, _ in mail.mails] == ["ding@example.com"]
+    decide(home, number, outcome, by="Zhang", reason=REASON)
+    tomorrow(home)
+    deliver(home)
+    told = ["jia@example.com", "yi@example.com"] if outcome == "refused" else []
+    assert sorted(recipient for recipient, _ in mail.mails) == ["ding@example.com", *told]
+
+
 def test_only_the_alerts_that_were_wrong_are_taken_back(home: Home, mail: MailServer) -> None:
     """Of two alerts of a fact the operator names the one that was wrong; what was told rightly before stands."""
     right = passed("A", source=SOURCE, batch_id="batch-1", before={"address": "甲街"}, after={"address": "乙街"})

@@ -20,6 +20,7 @@ from sqlalchemy import func, insert, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from duecare.radar.channels.channel import Letter
+from duecare.radar.disputes import undisputed
 from duecare.radar.models import (
     AddressState,
     Alert,
@@ -241,10 +242,11 @@ def _compose(session: Session, ids: Sequence[int], now: datetime, at: datetime, 
 
 
 def _waiting(session: Session, members: Sequence[int]) -> list[_Waiting]:
-    """What waits for a digest. Held until the transaction ends; in the order of the ids, as everybody holds deliveries
-    who holds several."""
+    """What waits for a digest and is not disputed. Held until the transaction ends; in the order of the ids, as
+    everybody holds deliveries who holds several."""
     columns = (Delivery.id, Delivery.member_id, Delivery.address_id, Delivery.alert_id, Delivery.created_at)
-    asked = select(*columns).where(*_WAITS, Delivery.member_id.in_(members)).order_by(Delivery.id)
+    asked = select(*columns).where(*_WAITS, Delivery.member_id.in_(members), undisputed(session, Delivery.alert_id))
+    asked = asked.order_by(Delivery.id)
     return [
         _Waiting(one, member, address, int(alert or 0), since)
         for one, member, address, alert, since in session.execute(asked.with_for_update())

@@ -13,17 +13,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.orm import Session
 
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.evidence.outbox import record
 from duecare.radar.alerts import await_alerts
 from duecare.radar.deciders import must_be_named
+from duecare.radar.disputes import disputed
 from duecare.radar.judgement import Judge, Situation, Verdict
 from duecare.radar.models import Hold, Screening, ScreeningSummary
 from duecare.registers.changes import batch_changes
-from duecare.registers.models import Batch, Dispute
+from duecare.registers.models import Batch
 from duecare.rules.engine import Engine
 from duecare.store.database import parts
 from duecare.store.home import Home
@@ -175,17 +176,6 @@ def is_hold(home: Home, number: int) -> bool:
 def of_batch(home: Home, batch: str) -> list[int]:
     """The undecided holds of the batch whose name starts with ``batch``."""
     return [item["id"] for item in waiting(home) if item["what"] == "hold" and str(item["batch"]).startswith(batch)]
-
-
-def disputed() -> ColumnElement[bool]:
-    """SQL that says of a ``Screening`` row whether a notice of error is open against its fact."""
-    return exists().where(
-        Dispute.closed_at.is_(None),
-        Dispute.source == Screening.source,
-        Dispute.entity == Screening.entity,
-        Dispute.section == Screening.section,
-        or_(Dispute.key == Screening.key, Dispute.key == ""),
-    )
 
 
 def _decide(

@@ -24,7 +24,7 @@ from duecare.evidence.outbox import record
 from duecare.radar.alerts import await_alerts
 from duecare.radar.candidates import Progress
 from duecare.radar.contradictions import Claim, Finding, Point, check
-from duecare.radar.holds import disputed
+from duecare.radar.disputes import disputed
 from duecare.radar.judgement import Judge, Situation
 from duecare.radar.models import Screening, Verification
 from duecare.radar.second_reading import second_reading
