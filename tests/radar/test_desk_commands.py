@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,17 @@ def test_a_notice_is_filed_listed_and_decided(folder: str) -> None:
     decided = said(folder, "correct", "--decide", "1", "--outcome", "refused", "--by", "zhang", "--reason", "官方如此")
     assert decided == {"notice": 1, "outcome": "refused", "corrections": []}
     assert said(folder, "correct", "--list")[0]["state"] == "refused"
+
+
+def test_a_disputed_fact_that_is_shown_no_more_is_marked_too(tmp_path: Path) -> None:
+    """What the source no longer shows can be objected to, and the page says that it is disputed."""
+    with open_home(tmp_path, "") as home:
+        show(home, "A", "liquidation", TEAM[0], key="成员甲", at=START)
+        show(home, "A", "liquidation", None, key="成员甲", at=START + timedelta(days=1), seq=2)
+        folder = str(home.path)
+    run(folder, "correct", "A", "--section", "liquidation", "--statement", "我司正常经营")
+    (line,) = (line for line in run(folder, "company", "A").splitlines() if "来源不再展示" in line)
+    assert "异议处理中" in line
 
 
 def test_what_was_decided_of_a_notice_stays_on_the_companys_page(folder: str) -> None:

@@ -221,9 +221,9 @@ def _say_section(name: str, called: str, section: dict[str, Any], language: str)
         return
     problem = f"[yellow]{state}[/] {plain(in_short(section['note'] or '', language))}" if state else ""
     say(f"  [bold]{plain(called)}[/]  {problem}")
+    mark = f"  [red]疑 {'异议处理中' if zh else 'disputed'}[/]"
     for fact in section["facts"]:
-        disputed = f"  [red]疑 {'异议处理中' if zh else 'disputed'}[/]" if fact["disputed"] else ""
-        say(f"    {plain(_value(name, fact['value'], language))}{disputed}")
+        say(f"    {plain(_value(name, fact['value'], language))}{mark if fact['disputed'] else ''}")
         on = fact["effective_on"]
         parts = (
             (f"登记 {on}" if on else "登记日期不详")
@@ -237,7 +237,8 @@ def _say_section(name: str, called: str, section: dict[str, Any], language: str)
         say(f"    [dim]{' · '.join(parts)}[/]")
     versions = [*section["former"], *section["facts"]]
     for fact in section["former"]:
-        say(f"    [dim]{plain(_former(name, fact, versions, language))}[/]")
+        gone = fact["disputed"] and not fact["replaced"]  # of one that was replaced, its newer version has the mark
+        say(f"    [dim]{plain(_former(name, fact, versions, language))}[/]{mark if gone else ''}")
     for notice in section["notices"]:
         say(f"    {plain(_decided(name, notice, versions, language))}")
 
