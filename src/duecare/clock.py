@@ -60,18 +60,15 @@ def parse_moment(text: str, *, to_the_end: bool = False) -> datetime:
     """A moment, in UTC, from an ISO 8601 time or a day in Beijing: its beginning, or with ``to_the_end`` its last
     microsecond. A time without a zone is Beijing time too, as the screen shows times. Raises ``BadInput``."""
     at = _day_or_time(text)
-    try:
-        if not isinstance(at, datetime):
-            return end_of_day(at) if to_the_end else datetime.combine(at, time.min, tzinfo=BEIJING).astimezone(UTC)
-        return (at if at.tzinfo else at.replace(tzinfo=BEIJING)).astimezone(UTC)
-    except OverflowError:
-        raise BadInput(f"{text!r} is beyond the calendar.", hint="Its years in UTC are 1 to 9999.") from None
+    if not isinstance(at, datetime):
+        at = datetime.combine(at, time.max if to_the_end else time.min)
+    return _in_utc(at, text)
 
 
 def parse_received(text: str) -> datetime:
     """When a file was received: as ``parse_moment``, but a day is the source's own and kept as ``day_received``."""
     at = _day_or_time(text)
-    return parse_moment(text) if isinstance(at, datetime) else day_received(at)
+    return _in_utc(at, text) if isinstance(at, datetime) else day_received(at)
 
 
 def day_received(day: date) -> datetime:
@@ -98,3 +95,11 @@ def _day_or_time(text: str) -> date | datetime:
         with suppress(ValueError):
             return parse(text)
     raise BadInput(f"{text!r} is not a date or time.", hint="Write 2019-05-05 or 2019-05-05T08:00:00+08:00.")
+
+
+def _in_utc(at: datetime, text: str) -> datetime:
+    """``at``, which ``text`` says; in Beijing where it names no zone."""
+    try:
+        return (at if at.tzinfo else at.replace(tzinfo=BEIJING)).astimezone(UTC)
+    except OverflowError:
+        raise BadInput(f"{text!r} is beyond the calendar.", hint="Its years in UTC are 1 to 9999.") from None

@@ -82,6 +82,11 @@ def check(claim: Claim, read: PageRead) -> Finding:
     return _cross_check(claim, read)
 
 
+def also_said(title_zh: str, title_en: str) -> Point:
+    """That another source, which is called so, says the same."""
+    return Point("other_source", f"数据来源《{title_zh}》也如此显示。", f"The source {title_en} says the same.")
+
+
 def _stands(claim: Claim, rows: Sequence[Row]) -> Point | None:
     """Why the page does not bear out the bare fact, or none where it does."""
     shown = next((row for row in rows if row.key == claim.key), None)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from duecare.radar.contradictions import Claim, Finding, Point
+from duecare.radar.contradictions import Claim, Finding, Point, also_said
 from duecare.radar.models import NoticeOfError
 from duecare.radar.verify import Look
 from duecare.registers.catalogue import title_of
@@ -67,8 +67,8 @@ def _others(home: Home, others: Sequence[Tables], notice: NoticeOfError, claim: 
         said, snapshot = json.loads(newest.value), newest.snapshot
         shared = {name for name, value in claim.value.items() if value and said.get(name)}
         differs = sorted(name for name in shared if said[name] != claim.value[name])
-        title_zh, title_en = title_of(home, tables.source)
         if differs:
+            title_zh, title_en = title_of(home, tables.source)
             fields_zh, fields_en = (
                 [field_word(claim.section, name, language) for name in differs] for language in ("zh", "en")
             )
@@ -76,8 +76,8 @@ def _others(home: Home, others: Sequence[Tables], notice: NoticeOfError, claim: 
             en = f"The source {title_en} says otherwise: {', '.join(fields_en)}."
             return Look(Finding("contradicted", (Point("other_source_differs", zh, en),)), tables.source, snapshot)
         if shared and agreeing is None:
-            zh, en = f"数据来源《{title_zh}》也如此显示。", f"The source {title_en} says the same."
-            agreeing = Look(Finding("verified", (), (Point("other_source", zh, en),)), tables.source, snapshot)
+            point = also_said(*title_of(home, tables.source))
+            agreeing = Look(Finding("verified", (), (point,)), tables.source, snapshot)
     return agreeing
 
 

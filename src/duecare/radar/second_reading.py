@@ -12,7 +12,7 @@ import json
 
 from sqlalchemy import select
 
-from duecare.radar.contradictions import Finding, Point
+from duecare.radar.contradictions import Finding, Point, also_said
 from duecare.radar.models import Screening
 from duecare.registers.catalogue import title_of
 from duecare.registers.facts import newest_version
@@ -40,9 +40,7 @@ def second_reading(home: Home, row: Screening) -> tuple[Finding, str, str]:
         return Finding("contradicted", (against,)), filename, snapshot
     for tables in others:
         if row.after is not None and _says_so(tables, row):
-            title_zh, title_en = title_of(home, tables.source)
-            zh, en = f"数据来源《{title_zh}》也如此显示。", f"The source {title_en} says the same."
-            return Finding("verified", (), (Point("other_source", zh, en),)), tables.source, ""
+            return Finding("verified", (), (also_said(*title_of(home, tables.source)),)), tables.source, ""
     point = Point("no_second_reading", "尚无第二次读取。", "No newer list and no other source says it yet.")
     return Finding("unavailable", (), (point,)), "", ""
 

@@ -82,8 +82,11 @@ def adapter_for(home: Home, name: str) -> Adapter:
 
 def title_of(home: Home, name: str) -> tuple[str, str]:
     """What the source called ``name`` is called in Chinese and English; its name where it is not installed."""
-    found = all_adapters(home).get(name)
-    return (found.source.title_zh, found.source.title_en) if found else (name, name)
+    try:
+        source = adapter_for(home, name).source
+    except UnknownName:
+        return name, name
+    return source.title_zh, source.title_en
 
 
 def add_mapping(home: Home, path: Path) -> Adapter:

@@ -83,13 +83,9 @@ def with_plain_newlines(plain: Plain) -> Plain:
 def lines_at(path: Path, offsets: Lines) -> Lines:
     """The line (1 is the first) in which each of the sorted byte ``offsets`` (0 is the first) lies."""
     lines = np.ones(len(offsets), dtype=np.int64)
-    start, before = 0, 0
-    with path.open("rb") as source:
-        while chunk := source.read(_CHUNK):
-            ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == 10)
-            here = slice(np.searchsorted(offsets, start), np.searchsorted(offsets, start + len(chunk)))
-            lines[here] += before + np.searchsorted(ends, offsets[here] - start)
-            start, before = start + len(chunk), before + len(ends)
+    for start, end, before, ends in _line_ends(path):
+        here = slice(np.searchsorted(offsets, start), np.searchsorted(offsets, end))
+        lines[here] += before + np.searchsorted(ends, offsets[here])
     return lines
 
 
@@ -109,16 +105,21 @@ def text_at(path: Path, lines: Lines, heights: Lines, longest: int) -> list[str]
 def _offsets_of(path: Path, lines: Lines) -> Lines:
     """The byte (0 is the first) at which each of the sorted ``lines`` begins."""
     offsets = np.zeros(len(lines), dtype=np.int64)
-    start, before = 0, 1
+    for _, _, before, ends in _line_ends(path):
+        first, last = np.searchsorted(lines, (before + 1, before + 1 + len(ends)), side="right")
+        offsets[first:last] = ends[lines[first:last] - before - 2] + 1
+    return offsets
+
+
+def _line_ends(path: Path) -> Iterator[tuple[int, int, int, Lines]]:
+    """The file by chunks: the byte at which one begins, the byte after it, how many lines end before it, and the bytes
+    at which lines end in it."""
+    start, before = 0, 0
     with path.open("rb") as source:
         while chunk := source.read(_CHUNK):
-            ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == 10)
-            here = slice(
-                np.searchsorted(lines, before, side="right"), np.searchsorted(lines, before + len(ends), "right")
-            )
-            offsets[here] = start + ends[lines[here] - before - 1] + 1
+            ends = start + np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == 10)
+            yield start, start + len(chunk), before, ends
             start, before = start + len(chunk), before + len(ends)
-    return offsets
 
 
 def count_lines(path: Path) -> int:
