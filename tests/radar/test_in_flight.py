@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from contextlib import contextmanager
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,14 @@ from sqlalchemy import select, update
 
 from duecare.clock import SetClock
 from duecare.evidence.outbox import EvidenceEntry
+from duecare.radar.claims import claim
 from duecare.radar.corrections import Correction, retract
 from duecare.radar.delivery import deliver, failures
+from duecare.radar.digests import compose_due
 from duecare.radar.in_flight import _answer
 from duecare.radar.models import Alert, ChannelAddress, Delivery, Digest, Member, Message
 from duecare.radar.watches import Reach, end_address, find_member
+from duecare.registers.models import Dispute
 from duecare.store.home import Home
 from duecare.vault.records import Vault
 
@@ -248,8 +252,6 @@ def test_one_of_two_was_told(home: Home, mail: MailServer) -> None:
 
 def test_a_digest_that_has_not_left_is_composed_anew(home: Home, mail: MailServer) -> None:
     """Composed and not sent: it goes out without the wrong alert, whole otherwise, and nobody hears a correction."""
-    from duecare.radar.digests import compose_due
-
     watching(home, "jia", "B", realtime=False)
     watching(home, "yi", realtime=False)
     told = wrong(home, "B")
@@ -288,6 +290,87 @@ def test_a_digest_that_is_being_sent(home: Home, mail: MailServer, answer: str, 
     assert [what for _, what in heard(mail)] == hears
     assert len({each["Message-ID"] for each in mail.parsed()}) == len(set(hears))
     assert state_of(home, told) == ("corrected" if "correction" in hears else "withdrawn")
+
+
+@contextmanager
+def disputed(home: Home) -> Iterator[None]:
+    """A notice of error against what is told of A is open for the length of the block."""
+    with home.database.session() as session:
+        said = Dispute(
+            source="register", entity="A", section="liquidation", key="", opened_at=NOW, outcome="open", note=""
+        )
+        session.add(said)
+    yield
+    with home.database.session() as session:
+        session.execute(update(Dispute).values(closed_at=home.clock.now(), outcome="refused"))
+
+
+def subjects(mail: MailServer) -> list[str]:
+    """The digests' lines of sum, as they arrived."""
+    return [str(each["Subject"]).partition("：")[2] for each in mail.parsed()]
+
+
+@pytest.mark.parametrize("answer", ["451 try again later", "", None])
+def test_a_digest_that_tells_of_what_is_disputed_since(home: Home, mail: MailServer, answer: str | None) -> None:
+    """Composed, or not taken: it goes out without the disputed fact, which comes after the decision. Not answered: it
+    waits whole, under the same id."""
+    watching(home, "jia", "B", realtime=False)
+    wrong(home, "B")
+    mail.answer = lambda recipient: answer or ""
+    assert isinstance(home.clock, SetClock)
+    home.clock.advance(timedelta(days=1))
+    if answer is None:
+        assert compose_due(home, LEXICON) == 1
+    else:
+        deliver(home, lexicon=LEXICON)
+    mail.answer = lambda recipient: "250 OK"
+    with disputed(home):
+        later(home)
+        later(home)
+        assert heard(mail) == [("jia", "digest A B" if answer == "" else "digest B")]
+        many = 2 if answer == "" else 1
+        assert subjects(mail) == [f"今天共 {many} 家企业发生了 {many} 条变更"]
+    later(home, timedelta(days=1))
+    assert heard(mail)[1:] == [("jia", "digest A B" if answer == "" else "digest A")]
+    assert subjects(mail)[1].startswith("自 2019-05-06 以来共")
+    assert len({each["Message-ID"] for each in mail.parsed()}) == (1 if answer == "" else 2)
+
+
+@pytest.mark.parametrize("realtime", [True, False])
+def test_what_a_killed_worker_was_sending_waits_too(home: Home, mail: MailServer, realtime: bool) -> None:
+    """It may have arrived; while the fact is disputed it is not sent again."""
+    watching(home, realtime=realtime)
+    wrong(home)
+    assert isinstance(home.clock, SetClock)
+    home.clock.advance(timedelta(days=1))
+    compose_due(home, LEXICON)
+    with home.database.session() as session:
+        assert claim(session, "killed", home.clock.now(), ["mail"], 10)
+    with disputed(home):
+        later(home)
+        assert heard(mail) == []
+    later(home)
+    assert heard(mail) == [("jia", "alert" if realtime else "digest A")]
+
+
+@pytest.mark.parametrize("answer", ["451 try again later", ""])
+def test_a_digest_that_leaves_another_day_does_not_say_today(home: Home, mail: MailServer, answer: str) -> None:
+    """The mail server was down past midnight: the digest says since when, in the mail and where digests are listed."""
+    watching(home, realtime=False)
+    wrong(home)
+    mail.answer = lambda recipient: answer
+    later(home, timedelta(days=1))
+    mail.answer = lambda recipient: "250 OK"
+    later(home, timedelta(hours=16))
+    assert subjects(mail)[-1] == "自 2019-05-06 以来共 1 家企业发生了 1 条变更"
+    body = mail.parsed()[-1].get_body(("html",)).get_content()  # type: ignore[union-attr]
+    assert "今天" not in body
+    assert "自 2019-05-06 以来" in body
+    assert len({each["Message-ID"] for each in mail.parsed()}) == 1
+    with home.database.session() as session:
+        digest = session.scalars(select(Digest)).one()
+        assert (digest.day, digest.counts["since"]) == (date(2019, 5, 7), "2019-05-06")
+        assert "自 2019-05-06 以来" in digest.subject
 
 
 @pytest.mark.parametrize("realtime", [True, False])

@@ -81,13 +81,14 @@ def claim(session: Session, name: str, now: datetime, channels: Sequence[str], l
     """Claim up to ``limit`` deliveries that are due by one of ``channels``; ids in the order they fell due.
 
     What was ``sending`` under a claim that has run out may have arrived, and is so marked before it goes again; unless
-    its alert was taken back meanwhile. What tells of a disputed fact stays due until the notice of error is decided.
+    its alert was taken back meanwhile. What tells of a disputed fact, alone or in a digest, stays as it is until the
+    notice of error is decided.
     """
     stop_abandoned(session, now)
-    told = undisputed(session, Delivery.alert_id)
     wanted = (
         select(Delivery.id)
-        .where(or_(and_(_DUE, Delivery.next_at <= now, told), and_(_SENDING, Delivery.claimed_until <= now)))
+        .where(or_(and_(_DUE, Delivery.next_at <= now), and_(_SENDING, Delivery.claimed_until <= now)))
+        .where(undisputed(session))
         .where(Delivery.channel.in_(channels))
         .order_by(Delivery.next_at, Delivery.id)
         .limit(limit)

@@ -390,6 +390,7 @@ def prepare(home: Home, session: Session, ids: Sequence[int], rows: Rows) -> lis
         session,
         [(digest, _reader(member)) for _, _, member, alert, digest in found if alert is None and digest is not None],
         rows,
+        home.clock.now(),
     )
     written: dict[tuple[int, str, str], Letter] = {}
     made: dict[int, _Ready] = {}

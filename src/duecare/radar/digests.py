@@ -3,16 +3,15 @@
 It draws from the deliveries that wait for it, which are rows and do not expire: a digest that fell due while nothing
 ran is sent once on the next start and holds all that waited, however much that is.
 
-The rule of this module: every delivery that waits goes into exactly one digest, whole; and "today" is said only on the
-day that the digest is of, where all of it was found since the hour of the day before.
+The rule of this module: every delivery that waits goes into exactly one digest, whole; and "today" is said only in a
+digest that leaves on the day that it is of, where all of it was found since the hour of the day before.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,7 +19,9 @@ from sqlalchemy import func, insert, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from duecare.radar.channels.channel import Letter
+from duecare.radar.digest_words import Written, letter_of, write
 from duecare.radar.disputes import undisputed
+from duecare.radar.in_flight import put_off_disputed
 from duecare.radar.models import (
     AddressState,
     Alert,
@@ -32,40 +33,12 @@ from duecare.radar.models import (
     Member,
 )
 from duecare.radar.reader import Lexicon, Reader
-from duecare.radar.told import Owed, Told, told_before
-from duecare.radar.wording import Row, Rows, count_words, render, sort_key
-from duecare.registers.sections import Category
+from duecare.radar.wording import Rows, sort_key
 from duecare.store.database import parts
 from duecare.store.home import Home
 
 _AT_ONCE = 500
 _WAITS = (Delivery.state == literal_column("'due'"), Delivery.mode == literal_column("'digest'"))
-
-
-@dataclass(frozen=True)
-class Sum:
-    """What a digest amounts to. ``since``: the day of the oldest item, where "today" would not be true.
-
-    Corrections of ours are no changes of a company and are counted apart.
-    """
-
-    companies: int
-    changes: int
-    corrections: int
-    categories: dict[str, int]
-    since: date | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """As kept with the digest."""
-        return {**self.__dict__, "since": self.since.isoformat() if self.since else None}
-
-
-@dataclass(frozen=True)
-class _Written:
-    headline: Sum
-    subject: str
-    text: str
-    html: str
 
 
 @dataclass(frozen=True)
@@ -75,8 +48,8 @@ class _Waiting:
     id: int
     member_id: int
     address_id: int
-    alert_id: int = 0
-    since: datetime = datetime(1, 1, 1, tzinfo=UTC)
+    alert_id: int
+    since: datetime
 
 
 def due_day(zone: str, hour: int, now: datetime) -> tuple[date, datetime]:
@@ -96,9 +69,12 @@ def due_day(zone: str, hour: int, now: datetime) -> tuple[date, datetime]:
 def compose_due(home: Home, lexicon: Lexicon, *, now: datetime | None = None, member: str | None = None) -> int:
     """Compose every digest that is due at ``now`` (the clock's time) and owe it to its address; how many.
 
-    A member for whom nothing waits gets none. Safe to kill anywhere and to run in several processes at once.
+    A member for whom nothing waits gets none; one that has not left and tells of a fact that is disputed since is
+    composed anew without it. Safe to kill anywhere and to run in several processes at once.
     """
     now = now or home.clock.now()
+    with home.database.session() as session:
+        put_off_disputed(session, home.clock.now())
     with home.database.session() as session:
         waiting = _due(session, now, member)
     rows, composed = Rows(lexicon), 0
@@ -123,65 +99,42 @@ def digests(session: Session, *, day: date | None = None, member: str | None = N
     return [(digest, name, channel) for digest, name, channel in session.execute(query)]
 
 
-def digest_letters(session: Session, asked: Sequence[tuple[Digest, Reader]], rows: Rows) -> dict[int, Letter]:
-    """The letters of digests, by digest id, in every form; text and HTML are as composed."""
-    contents: dict[int, list[tuple[Alert, Owed]]] = {}
-    corrected: dict[int, Told] = {}
+def digest_letters(
+    session: Session, asked: Sequence[tuple[Digest, Reader]], rows: Rows, now: datetime
+) -> dict[int, Letter]:
+    """The letters of digests, by digest id, in every form.
+
+    Text and HTML are as composed; but one that leaves on another day than it was composed for (``now``) is written
+    again, in the caller's transaction, and says since when.
+    """
+    contents: dict[int, list[tuple[Alert, datetime]]] = {}
     if asked:
         of_these = Delivery.digest_id.in_([digest.id for digest, _ in asked])
-        columns = (Delivery.id, Delivery.member_id, Delivery.address_id, Delivery.digest_id)
         carried = session.execute(
-            select(Alert, *columns)
+            select(Alert, Delivery.created_at, Delivery.digest_id)
             .join(Delivery, Delivery.alert_id == Alert.id)
             .where(of_these, Delivery.mode == DeliveryMode.DIGEST.value)
         )
-        for alert, one, member, address, digest_id in carried:
-            contents.setdefault(int(digest_id or 0), []).append((alert, _Waiting(one, member, address)))
-        corrected = told_before(session, [pair for pairs in contents.values() for pair in pairs])
+        for alert, since, digest_id in carried:
+            contents.setdefault(int(digest_id or 0), []).append((alert, since))
     letters: dict[int, Letter] = {}
     for digest, reader in asked:
-        pairs = sorted(contents.get(digest.id, []), key=lambda pair: sort_key(pair[0]))
-        forms = [rows.forms(alert, reader, corrected.get(owed.id)) for alert, owed in pairs]
-        counts = " · ".join(f"{word} {number}" for word, number in count_words(digest.counts["categories"], reader))
-        letters[digest.id] = Letter(
-            subject=digest.subject,
-            text=digest.body_text,
-            html=digest.body_html,
-            short=f"{digest.subject}。{counts}。" if reader.language == "zh" else f"{digest.subject}. {counts}.",
-            markdown="\n\n".join([f"**{digest.subject}**\n{counts}", *(marked for marked, _ in forms)]),
-            data={
-                "type": "digest.created",
-                "timestamp": digest.created_at.isoformat(),
-                "data": {
-                    "day": digest.day.isoformat(),
-                    "zone": digest.zone,
-                    "counts": digest.counts,
-                    "alerts": [data for _, data in forms],
-                },
-            },
-        )
+        found = contents.get(digest.id, [])
+        alerts = sorted((alert for alert, _ in found), key=sort_key)
+        if found and digest.counts["since"] is None and _today(reader, now) != digest.day:
+            oldest = min(since for _, since in found)
+            _keep(digest, write(digest.day, _today(reader, oldest), alerts, rows, reader))
+        letters[digest.id] = letter_of(digest, [rows.forms(alert, reader) for alert in alerts], reader)
     return letters
 
 
-def headline(total: Sum, reader: Reader) -> str:
-    """The line of sum: 今天共 N 家企业发生了 M 条变更."""
-    if not total.changes:
-        few = "is 1 correction" if total.corrections == 1 else f"are {total.corrections} corrections"
-        return reader.say(f"今天有 {total.corrections} 条更正", f"Today there {few}")
-    when = (
-        reader.say("今天", "Today")
-        if total.since is None
-        else reader.say(f"自 {total.since} 以来", f"Since {total.since},")
-    )
-    changes = f"{total.changes} change{'' if total.changes == 1 else 's'}"
-    line = reader.say(
-        f"{when}共 {total.companies} 家企业发生了 {total.changes} 条变更",
-        f"{when} {total.companies} of your companies had {changes}",
-    )
-    if total.corrections:
-        more = f"{total.corrections} correction{'' if total.corrections == 1 else 's'}"
-        line += reader.say(f"，另有 {total.corrections} 条更正", f"; {more}")
-    return line
+def _keep(digest: Digest, written: Written) -> None:
+    digest.subject, digest.counts = written.subject, written.headline.as_json()
+    digest.body_text, digest.body_html = written.text, written.html
+
+
+def _today(reader: Reader, now: datetime) -> date:
+    return now.astimezone(reader.zone).date()
 
 
 def _moment(zone: str, hour: int, day: date) -> datetime:
@@ -224,17 +177,17 @@ def _compose(session: Session, ids: Sequence[int], now: datetime, at: datetime, 
         cancelled = {"state": DeliveryState.CANCELLED.value, "last_error": "The member's address has ended."}
         session.execute(update(Delivery), [{"id": one, **cancelled} for one in ended])
     out = _composed_already(session, {address: due[items[0].member_id][0] for address, items in waiting.items()})
-    alerts, corrected = _alerts(session, waiting)
-    written: dict[tuple[Any, ...], _Written] = {}
+    alerts = _alerts(session, waiting)
+    written: dict[tuple[Any, ...], Written] = {}
     made: list[tuple[int, list[_Waiting], dict[str, Any]]] = []
     for address, items in sorted(waiting.items()):
         if address in out or not addresses[address].active:
             continue  # today's is out already; what came late goes into tomorrow's
         member = members[items[0].member_id]
-        pairs = sorted(((alerts[one.alert_id], one) for one in items), key=lambda pair: sort_key(pair[0]))
         kind = (member.id, tuple(one.alert_id for one in items))
         if kind not in written:
-            written[kind] = _fill(member, due[member.id][0], max(now, at), pairs, rows, corrected)
+            told, oldest = [alerts[one.alert_id] for one in items], min(one.since for one in items)
+            written[kind] = _fill(member, due[member.id][0], max(now, at), told, oldest, rows)
         made.append((address, items, _as_row(written[kind], member, address, due[member.id][0], at)))
     if made:
         _owe(session, made, {address: addresses[address].channel for address, _, _ in made}, at)
@@ -245,7 +198,7 @@ def _waiting(session: Session, members: Sequence[int]) -> list[_Waiting]:
     """What waits for a digest and is not disputed. Held until the transaction ends; in the order of the ids, as
     everybody holds deliveries who holds several."""
     columns = (Delivery.id, Delivery.member_id, Delivery.address_id, Delivery.alert_id, Delivery.created_at)
-    asked = select(*columns).where(*_WAITS, Delivery.member_id.in_(members), undisputed(session, Delivery.alert_id))
+    asked = select(*columns).where(*_WAITS, Delivery.member_id.in_(members), undisputed(session))
     asked = asked.order_by(Delivery.id)
     return [
         _Waiting(one, member, address, int(alert or 0), since)
@@ -274,19 +227,13 @@ def _composed_already(session: Session, days: Mapping[int, date]) -> set[int]:
     return {address for address, day in session.execute(asked) if days[address] == day}
 
 
-def _alerts(session: Session, waiting: Mapping[int, list[_Waiting]]) -> tuple[dict[int, Alert], dict[int, Told]]:
-    """The alerts that wait, by id, and what those of them that are corrections correct, by delivery."""
+def _alerts(session: Session, waiting: Mapping[int, list[_Waiting]]) -> dict[int, Alert]:
+    """The alerts that wait, by id."""
     ids = sorted({one.alert_id for items in waiting.values() for one in items})
     alerts: dict[int, Alert] = {}
     for part in parts(ids, _AT_ONCE):
         alerts |= {alert.id: alert for alert in session.scalars(select(Alert).where(Alert.id.in_(part)))}
-    corrections = [
-        (alerts[one.alert_id], one)
-        for items in waiting.values()
-        for one in items
-        if alerts[one.alert_id].corrects_id is not None
-    ]
-    return alerts, told_before(session, corrections)
+    return alerts
 
 
 def _owe(
@@ -320,58 +267,17 @@ def _owe(
     )  # fmt: skip
 
 
-def _fill(
-    member: Member,
-    day: date,
-    at: datetime,
-    pairs: Sequence[tuple[Alert, _Waiting]],
-    rows: Rows,
-    corrected: Mapping[int, Told],
-) -> _Written:
+def _fill(member: Member, day: date, at: datetime, alerts: Sequence[Alert], oldest: datetime, rows: Rows) -> Written:
     """What the digest of ``day``, composed ``at``, says; a member's addresses with the same content share it."""
     reader = Reader(member.language, ZoneInfo(member.zone))
-    since = min(one.since for _, one in pairs)
-    late = at.astimezone(reader.zone).date() != day or since < _moment(
-        member.zone, member.digest_hour, day - timedelta(days=1)
-    )
-    total = _sum((alert for alert, _ in pairs), since.astimezone(reader.zone).date() if late else None)
-    return _write(day, total, [rows.row(alert, reader, corrected.get(one.id)) for alert, one in pairs], reader)
+    before = _moment(member.zone, member.digest_hour, day - timedelta(days=1))
+    late = _today(reader, at) != day or oldest < before
+    since = _today(reader, oldest) if late else None
+    return write(day, since, sorted(alerts, key=sort_key), rows, reader)
 
 
-def _as_row(made: _Written, member: Member, address: int, day: date, at: datetime) -> dict[str, Any]:
+def _as_row(made: Written, member: Member, address: int, day: date, at: datetime) -> dict[str, Any]:
     return {
         "member_id": member.id, "address_id": address, "day": day, "zone": member.zone, "subject": made.subject,
         "counts": made.headline.as_json(), "body_text": made.text, "body_html": made.html, "created_at": at,
     }  # fmt: skip
-
-
-def _sum(alerts: Iterable[Alert], since: date | None) -> Sum:
-    found = list(alerts)
-    changes = [alert for alert in found if alert.corrects_id is None]
-    categories = Counter(alert.category for alert in changes)
-    return Sum(
-        companies=len({alert.entity for alert in changes}),
-        changes=len(changes),
-        corrections=len(found) - len(changes),
-        categories={category.value: categories[category.value] for category in Category},
-        since=since,
-    )
-
-
-def _write(day: date, total: Sum, rows: Sequence[Row], reader: Reader) -> _Written:
-    line = headline(total, reader)
-    given = {
-        "headline": line,
-        "counts": count_words(total.categories, reader),
-        "note": reader.say(
-            f"监控日报 {day}。“发生了”指我们看到来源所载有了变化；"
-            "事情何时发生，以每条的登记日期为准，来源没有给出的写作“日期不详”。",
-            f"Daily digest of {day}. We count what we saw differ; only the register's date says when a thing happened.",
-        ),
-    }
-    return _Written(
-        total,
-        reader.say(f"监控日报 {day}：{line}", f"Daily digest {day}: {line}"),
-        render("txt", reader, rows=rows, **given),
-        render("html", reader, rows=rows, **given),
-    )

@@ -5,12 +5,12 @@ The rule of this module: nobody is told of a disputed fact until the notice is d
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, exists, or_, select, true
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import ColumnElement, and_, exists, or_, select, true
+from sqlalchemy.orm import Session, aliased
 
-from duecare.radar.models import Screening
+from duecare.radar.models import Delivery, DeliveryMode, Screening
 from duecare.registers.models import Dispute
 
 
@@ -25,11 +25,29 @@ def disputed() -> ColumnElement[bool]:
     )
 
 
-def undisputed(session: Session, alert: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
-    """SQL that says of a delivery, by its column ``alert``, that no notice of error is open against what it tells.
+def disputed_alerts(session: Session) -> Sequence[int]:
+    """The ids of the alerts that tell of a disputed fact, in order."""
+    open_ones = select(Dispute.entity).where(Dispute.closed_at.is_(None))
+    asked = select(Screening.id).where(Screening.entity.in_(open_ones), disputed()).order_by(Screening.id)
+    return session.scalars(asked).all()
+
+
+def undisputed(session: Session) -> ColumnElement[bool]:
+    """SQL that says of a delivery that no notice of error is open against what it tells, or what the digest tells that
+    it carries.
 
     The few alerts that are disputed are named in it: what is asked of every delivery must cost nothing.
     """
-    open_ones = select(Dispute.entity).where(Dispute.closed_at.is_(None))
-    found = session.scalars(select(Screening.id).where(Screening.entity.in_(open_ones), disputed())).all()
-    return or_(alert.is_(None), alert.not_in(found)) if found else true()
+    found = disputed_alerts(session)
+    if not found:
+        return true()
+    inside = aliased(Delivery)
+    within = exists().where(
+        inside.digest_id == Delivery.digest_id,
+        inside.mode == DeliveryMode.DIGEST.value,
+        inside.alert_id.in_(found),
+    )
+    return and_(
+        or_(Delivery.alert_id.is_(None), Delivery.alert_id.not_in(found)),
+        or_(Delivery.mode != DeliveryMode.CARRIER.value, ~within),
+    )

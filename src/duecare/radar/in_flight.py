@@ -11,6 +11,9 @@
     in a digest that was composed and has not left        none: the digest is taken apart and composed without it
     in a digest that is being sent, or is unanswered      waits until the digest is sent or given up
 
+A digest that has not left is taken apart too where a notice of error was opened against what it tells; it is composed
+without that, which waits for the decision.
+
 A digest that may have arrived goes out again as it was, under its key, because what else it tells must arrive; the
 correction comes after it, so that it has the last word.
 
@@ -27,6 +30,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, literal_column, or_,
 from sqlalchemy.orm import Session, aliased
 
 from duecare.evidence.outbox import Act, record_all
+from duecare.radar.disputes import disputed_alerts
 from duecare.radar.models import (
     Alert,
     AlertState,
@@ -46,11 +50,13 @@ from duecare.radar.models import (
 from duecare.store.database import parts
 
 _COMPOSED_ANEW = "Composed anew without an alert that was wrong."
+_DISPUTED = "Composed anew without an alert of a disputed fact."
 _WRONG = "The alert was wrong and is not sent any more."
 _WAITING, _DUE, _SENDING = DeliveryState.WAITING.value, DeliveryState.DUE.value, DeliveryState.SENDING.value
 _CORRECTED = AlertState.CORRECTED.value
 _CANCELLED = DeliveryState.CANCELLED.value
 _CARRIED = Delivery.mode == DeliveryMode.DIGEST.value
+_NEVER_LEFT = (Delivery.state == _DUE, ~Delivery.unanswered)
 
 
 def stop(session: Session, alert: Alert, now: datetime) -> None:
@@ -125,30 +131,40 @@ def _taken_back(alert_id: Any) -> ColumnElement[bool]:
     return exists().where(Alert.id == alert_id, Alert.state != AlertState.SENT.value)
 
 
+def put_off_disputed(session: Session, now: datetime) -> None:
+    """Take apart the digests that certainly never arrived and tell of a disputed fact. Those that a worker is just
+    claiming are left to the next call."""
+    for part in alerts_at_once(disputed_alerts(session)):
+        within = select(Delivery.digest_id).where(of_alerts(part), _CARRIED, Delivery.state == _SENDING)
+        of_these = Delivery.digest_id.in_(within) & (Delivery.mode == DeliveryMode.CARRIER.value)
+        held = select(Delivery.id).where(of_these, *_NEVER_LEFT).order_by(Delivery.id)
+        for digests in parts(session.scalars(held.with_for_update(skip_locked=True)).all()):
+            _undo(session, digests, _DISPUTED, now)
+
+
 def _take_apart(session: Session, digests: Sequence[int], now: datetime) -> None:
-    """Of ``digests`` those that certainly never arrived and hold a wrong alert: what else they hold waits for a digest
-    again, which is composed at the next run, for the same day."""
+    """Of ``digests`` those that certainly never arrived and hold a wrong alert."""
     inside = aliased(Delivery)
-    due = select(Delivery.id).where(
-        Delivery.id.in_(digests),
-        Delivery.state == _DUE,
-        ~Delivery.unanswered,
-        exists().where(
-            inside.digest_id == Delivery.id,
-            inside.mode == DeliveryMode.DIGEST.value,
-            _taken_back(inside.alert_id),
-        ),
+    wrong = exists().where(
+        inside.digest_id == Delivery.id,
+        inside.mode == DeliveryMode.DIGEST.value,
+        _taken_back(inside.alert_id),
     )
-    found = list(session.scalars(due))
-    if not found:
-        return
-    held = and_(Delivery.digest_id.in_(found), _CARRIED)
+    found = session.scalars(select(Delivery.id).where(Delivery.id.in_(digests), *_NEVER_LEFT, wrong)).all()
+    if found:
+        _undo(session, found, _COMPOSED_ANEW, now)
+
+
+def _undo(session: Session, digests: Sequence[int], why: str, now: datetime) -> None:
+    """What ``digests`` hold waits for a digest again, which is composed at the next run, for the same day; but for what
+    was taken back."""
+    held = and_(Delivery.digest_id.in_(digests), _CARRIED)
     gone, waits = {"state": _CANCELLED, "last_error": _WRONG, "digest_id": None}, {"state": _DUE, "digest_id": None}
     _do(session, update(Delivery).where(held, _taken_back(Delivery.alert_id)).values(gone))
     _do(session, update(Delivery).where(held, Delivery.state == _SENDING).values(waits))
-    _cancel(session, select(Delivery.id).where(Delivery.id.in_(found)), _COMPOSED_ANEW, now)
-    _do(session, update(Delivery).where(Delivery.id.in_(found)).values(digest_id=None))
-    _do(session, delete(Digest).where(Digest.id.in_(found)))
+    _cancel(session, select(Delivery.id).where(Delivery.id.in_(digests)), why, now)
+    _do(session, update(Delivery).where(Delivery.id.in_(digests)).values(digest_id=None))
+    _do(session, delete(Digest).where(Digest.id.in_(digests)))
 
 
 def _answer(session: Session, alerts: set[int], members: set[int], now: datetime) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -25,18 +24,7 @@ class Told:
     delivery_id: int | None = None
 
 
-class Owed(Protocol):
-    """What is asked of a delivery: its id, and to whom and where it goes."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def member_id(self) -> int: ...
-    @property
-    def address_id(self) -> int: ...
-
-
-def told_before(session: Session, corrections: Sequence[tuple[Alert, Owed]]) -> dict[int, Told]:
+def told_before(session: Session, corrections: Sequence[tuple[Alert, Delivery]]) -> dict[int, Told]:
     """Delivery id of a correction → what it corrects. Deliveries of alerts that correct nothing are left out.
 
     Whoever was told at an address that has ended hears the correction at another; theirs is found by the member.

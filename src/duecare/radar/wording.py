@@ -120,21 +120,18 @@ class Rows:
         self._marked: dict[tuple[int, Reader], str] = {}
         self._data: dict[tuple[int, Reader], dict[str, Any]] = {}
 
-    def row(self, alert: Alert, reader: Reader, told: Told | None = None) -> Row:
-        """``row``; that of a correction is for its recipient alone and not kept."""
-        if alert.corrects_id is not None:
-            return row(alert, reader, self.lexicon, told)
+    def row(self, alert: Alert, reader: Reader) -> Row:
+        """``row`` of an alert that corrects nothing: what a correction says is for its recipient alone."""
         kind = (alert.id, reader)
         if kind not in self._rows:
             self._rows[kind] = row(alert, reader, self.lexicon)
         return self._rows[kind]
 
-    def forms(self, alert: Alert, reader: Reader, told: Told | None = None) -> tuple[str, dict[str, Any]]:
+    def forms(self, alert: Alert, reader: Reader) -> tuple[str, dict[str, Any]]:
         """The row in Markdown, and the alert for programs."""
-        one, kind = self.row(alert, reader, told), (alert.id, reader)
-        if alert.corrects_id is not None:
-            return markdown(one, reader), as_json(alert, one)
+        kind = (alert.id, reader)
         if kind not in self._marked:
+            one = self.row(alert, reader)
             self._marked[kind], self._data[kind] = markdown(one, reader), as_json(alert, one)
         return self._marked[kind], self._data[kind]
 
