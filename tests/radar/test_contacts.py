@@ -25,7 +25,8 @@ from duecare.evidence.log import Log
 from duecare.evidence.outbox import EvidenceEntry, sequence
 from duecare.radar.contacts import Point
 from duecare.radar.corrections import retract
-from duecare.radar.delivery import deliver, failures
+from duecare.radar.delivery import deliver
+from duecare.radar.failures import failures
 from duecare.radar.models import Alert, ChannelAddress, Delivery, Member
 from duecare.radar.purposes import CONTACT_POINTS, WATCH_DELIVERY
 from duecare.radar.watches import Reach, add_address, add_member, find_member, masked

@@ -19,7 +19,8 @@ from sqlalchemy import func, select, update
 from duecare.clock import SetClock
 from duecare.evidence.outbox import EvidenceEntry
 from duecare.radar.claims import LEASE, Backoff, Outcome, claim, note, worker
-from duecare.radar.delivery import DeliveryReport, deliver, failures, key_of
+from duecare.radar.delivery import DeliveryReport, deliver, key_of
+from duecare.radar.failures import failures
 from duecare.radar.models import Alert, AlertState, ChannelAddress, Delivery, DeliveryState, Member, Message
 from duecare.radar.watches import Reach, end_address
 from duecare.store.home import Home
@@ -106,10 +107,17 @@ def test_after_the_hours_of_retrying_it_is_given_up_in_sight(home: Home, servers
     mails.answer = lambda recipient: "451 full"
     move(home, timedelta(hours=100))  # nothing ran for days: no reason to give up
     assert run(home).retried == 1
+    with home.database.session() as session:
+        assert failures(session) == []
+        (again,) = failures(session, over=False)
+    assert (again.member, again.attempts, "451 full" in again.error) == ("甲", 1, True)
+    assert again.next_at is not None
+    assert again.next_at > home.clock.now()
     move(home, timedelta(hours=home.settings.retry_hours))
     assert run(home).given_up == 1
     with home.database.session() as session:
         (failure,) = failures(session)
+        assert failures(session, over=False) == []
     assert (failure.member, failure.channel, failure.what) == ("甲", "mail", "A 有限公司: basic")
     assert "451 full" in failure.error
 

@@ -25,8 +25,9 @@ from duecare.clock import SetClock
 from duecare.evidence.outbox import EvidenceEntry
 from duecare.radar.claims import claim
 from duecare.radar.corrections import Correction, retract
-from duecare.radar.delivery import deliver, failures
+from duecare.radar.delivery import deliver
 from duecare.radar.digests import compose_due
+from duecare.radar.failures import failures
 from duecare.radar.in_flight import _answer
 from duecare.radar.models import Alert, ChannelAddress, Delivery, Digest, Member, Message
 from duecare.radar.watches import Reach, end_address, find_member

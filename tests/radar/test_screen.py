@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from planted import START, change, open_home, plant, wave
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.evidence.outbox import EvidenceEntry
@@ -147,6 +147,21 @@ def test_a_disputed_fact_waits(home: Home, engine: Engine) -> None:
         )
     plant(home, [address("A"), address("B")], day=5)
     assert pending(home, engine)[-1].counts == {"passed": 1, "verifying": 1}
+
+
+def test_of_two_runs_at_once_one_tells_of_a_batch(home: Home, engine: Engine) -> None:
+    """What another process screened between our question and our turn is not told of by us as well."""
+    pending(home, engine)
+    batch = plant(home, [address("A")], day=5)
+    theirs: list[str] = []
+
+    def other(*_: object) -> None:
+        with Home(home.settings, home.clock) as second:
+            theirs.extend(each.batch for each in pending(second, engine))
+
+    event.listen(home.database.engine, "checkin", other, once=True)
+    assert pending(home, engine) == []
+    assert theirs == [batch]
 
 
 def test_screening_again_changes_nothing(home: Home, engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""``duecare deliver``: send what is owed; list what was given up."""
+"""``duecare deliver``: send what is owed; list what failed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from duecare.store.home import Home
 
 def deliver(
     failed: Annotated[bool, typer.Option("--failed", help="List what was given up instead of sending.")] = False,
+    retrying: Annotated[
+        bool, typer.Option("--retrying", help="List what failed and is to be tried again instead of sending.")
+    ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -24,8 +27,8 @@ def deliver(
     Example: DUECARE_SMTP_URL=smtp://localhost:25 duecare deliver
     """
     with Home(load(home=home)) as opened:
-        if failed:
-            _list_failed(opened, as_json)
+        if failed or retrying:
+            _list(opened, as_json, over=failed)
             return
         from duecare.radar.delivery import deliver as run
 
@@ -37,6 +40,8 @@ def deliver(
         print_json(report.as_json())
     else:
         say(f"Digests composed {report.digests} · sent {report.sent} · to try again {report.retried}")
+        if report.retried:
+            say("[dim]Why, and when: duecare deliver --retrying[/]")
         if report.cancelled:
             say(f"Cancelled, the address has ended or the member has left: {report.cancelled}")
         for channel, (count, missing) in report.waiting.items():
@@ -47,18 +52,20 @@ def deliver(
         raise typer.Exit(1)
 
 
-def _list_failed(home: Home, as_json: bool) -> None:
-    from duecare.radar.delivery import failures
+def _list(home: Home, as_json: bool, *, over: bool) -> None:
+    """What was given up (``over``), or what is to be tried again."""
+    from duecare.radar.failures import failures
 
     with home.database.session() as session:
-        found = failures(session)
+        found = failures(session, over=over)
     if as_json:
         print_json([one.__dict__ for one in found])
         return
     if not found:
-        say("Nothing was given up.")
+        say("Nothing was given up." if over else "Nothing waits for another try.")
         return
-    rows = table("delivery", "member", "channel", "what", "attempts", "first tried", "why", text=("what", "why"))
+    when = () if over else ("again at",)
+    rows = table("delivery", "member", "channel", "what", "attempts", "first tried", *when, "why", text=("what", "why"))
     for one in found:
         rows.add_row(
             one.delivery_id,
@@ -67,6 +74,7 @@ def _list_failed(home: Home, as_json: bool) -> None:
             plain(one.what),
             str(one.attempts),
             moment(one.since),
+            *(() if over else (moment(one.next_at),)),
             plain(one.error),
         )
     console.print(rows)

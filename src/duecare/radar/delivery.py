@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -97,22 +97,6 @@ class DeliveryReport:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A delivery that was given up, for the operator.
-
-    ``delivery_id``: in digits, as evidence names it (``called``); many readers of JSON would round the number.
-    """
-
-    delivery_id: str
-    member: str
-    channel: str
-    what: str
-    attempts: int
-    since: datetime | None
-    error: str
-
-
-@dataclass(frozen=True)
 class _Ready:
     """A claimed delivery with what its outcome depends on. ``envelope`` none: it is cancelled, and ``reason`` says why.
 
@@ -147,30 +131,6 @@ def deliver(
     with ExitStack() as stack:
         run = _Run(home, vault, stack, lexicon, backoff or Backoff(), progress)
         return asyncio.run(run.run(DeliveryReport(digests=digests)))
-
-
-def failures(session: Session) -> list[Failure]:
-    """What was given up, latest first; the alerts in a digest are counted with the digest."""
-    rows = session.execute(
-        select(Delivery, Member.name, Alert.name, Alert.section, Digest.day)
-        .join(Member, Member.id == Delivery.member_id)
-        .outerjoin(Alert, Alert.id == Delivery.alert_id)
-        .outerjoin(Digest, Digest.id == Delivery.digest_id)
-        .where(Delivery.state == DeliveryState.GIVEN_UP.value, Delivery.mode != DeliveryMode.DIGEST.value)
-        .order_by(Delivery.created_at.desc(), Delivery.id.desc())
-    )
-    return [
-        Failure(
-            str(row.id),
-            member,
-            row.channel,
-            f"digest of {day}" if row.alert_id is None else f"{name}: {section}",
-            row.attempts,
-            row.first_tried_at,
-            row.last_error,
-        )
-        for row, member, name, section, day in rows
-    ]
 
 
 def key_of(home: Home, delivery_id: int) -> str:

@@ -98,7 +98,8 @@ def pending(
             select(Batch.id).where(Batch.state == "committed", Batch.screened.is_(False)).order_by(Batch.seq)
         ).scalars()
         names = list(waiting)
-    return [screen(home, name, engine, progress=progress, screening=screening) for name in names]
+    outcomes = [screen(home, name, engine, progress=progress, screening=screening) for name in names]
+    return [each for each in outcomes if not each.known]  # another process may have come first
 
 
 def _sort(home: Home, batch: Batch, candidates: Candidates, judge: Judge, progress: Progress) -> Outcome:

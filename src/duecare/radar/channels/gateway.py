@@ -57,7 +57,7 @@ class Gateway:
         except httpx.InvalidURL as error:
             raise ChannelUnavailable(f"{where} is not an address: {error}.") from error
         except httpx.HTTPError as error:
-            raise Unanswered(f"{where} gave no answer: {type(error).__name__} {error}.") from error
+            raise Unanswered(f"{where} gave no answer: {type(error).__name__} {str(error).rstrip('.')}.") from error
         return Answer(
             response.status_code, body[:_MOST], retry_after(response.headers.get("Retry-After"), self._clock.now())
         )
