@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 from official import TEAM
-from planted import START, change, open_home, plant, show, wave
+from planted import SOURCE, START, change, open_home, plant, show, wave
 from typer.testing import CliRunner
 
 from duecare.cli.company import company
@@ -126,6 +126,8 @@ def test_bad_use_is_answered_with_what_would_be_right(folder: str) -> None:
         (("correct", "A"), BadInput),
         (("correct", "A", "--list"), BadInput),
         (("correct", "--decide", "1", "--outcome", "perhaps", "--by", "z", "--reason", "r"), BadInput),
+        (("correct", "--list", "--key", "甲"), BadInput),
+        (("correct", "A", "--section", "basic", "--key", "甲", "--key", "乙"), BadInput),
         (("correct", "--retract", "999", "--by", "z", "--reason", "r"), UnknownName),
     ):
         with pytest.raises(error) as caught:
@@ -153,8 +155,33 @@ def test_a_notice_is_filed_listed_and_decided(folder: str) -> None:
     assert (filed["notice"], filed["state"]) == (1, "open")
     assert "我司正常" in run(folder, "correct", "--list")
     decided = said(folder, "correct", "--decide", "1", "--outcome", "refused", "--by", "zhang", "--reason", "官方如此")
-    assert decided == {"notice": 1, "outcome": "refused", "corrections": []}
+    assert decided == {"notice": 1, "outcome": "refused", "corrections": [], "refused": 0, "going_on": 0}
     assert said(folder, "correct", "--list")[0]["state"] == "refused"
+
+
+def test_what_waits_because_of_a_notice_is_listed_and_the_wrong_fact_named(tmp_path: Path) -> None:
+    """The list says how many changes wait, of which facts, and how many came later; ``--key`` names what was wrong."""
+    with open_home(tmp_path, "") as home:
+        plant(home, [], day=-10_001)
+        for seq, name in enumerate("甲乙", start=1):
+            show(home, "A", "personnel", {"name": name}, key=name, at=START, seq=seq)
+        folder = str(home.path)
+        plant(home, [change("A", "personnel", key=name, after={"name": name}) for name in "甲乙"], day=-10_000)
+        run(folder, "correct", "A", "--section", "personnel", "--statement", "我司无此人")
+        plant(home, [change("A", "personnel", key="丙", after={"name": "丙"})], day=10_000)
+    run(folder, "screen", "--site", f"{SOURCE}=http://127.0.0.1:9")
+    (listed,) = said(folder, "correct", "--list")
+    assert (listed["pending"], listed["pending_keys"], listed["pending_later"]) == (3, ["丙", "乙", "甲"], 1)
+    assert "3（其中 1 条在异议提出后发现）：丙、乙、甲" in run(folder, "correct", "--list")
+    upheld = ("correct", "--decide", "1", "--outcome", "upheld", "--by", "zhang", "--reason", "官方无此人")
+    with pytest.raises(UnknownName, match="no fact of notice 1 '丁'") as caught:
+        run(folder, *upheld, "--key", "丁")
+    assert "丙, 乙, 甲" in caught.value.hint
+    printed = run(folder, *upheld, "--key", "甲", "--key", "丙")
+    assert "2 changes are refused" in printed
+    assert "1 change that waited goes on" in printed
+    notices = said(folder, "company", "A")["sources"][0]["sections"]["personnel"]["notices"]
+    assert [each["key"] for each in notices] == ["甲", "丙"]
 
 
 def test_a_disputed_fact_that_is_shown_no_more_is_marked_too(tmp_path: Path) -> None:

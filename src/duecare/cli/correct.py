@@ -18,7 +18,12 @@ def correct(
     section: Annotated[
         str, typer.Option(help="The section that is wrong, such as liquidation.", show_default=False)
     ] = "",
-    key: Annotated[str, typer.Option(help="Only this fact of it.", show_default=False)] = "",
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this fact of it. With --decide: a fact that was wrong; repeat for more.", show_default=False
+        ),
+    ] = None,
     source: Annotated[str | None, typer.Option(help="The source that says it.", show_default=False)] = None,
     statement: Annotated[str, typer.Option(help="What is wrong with it.", show_default=False)] = "",
     claimant: Annotated[str, typer.Option(help="Who says so.", show_default=False)] = "",
@@ -43,15 +48,20 @@ def correct(
     """File a notice of error, decide one, or take an alert back.
 
     The fact is disputed at once. Upheld, the alerts of it are corrected to exactly those who were told, through the
-    channels that told them: all of them, or those named with --alert where earlier ones were right.
+    channels that told them: all of them, or those named with --alert where earlier ones were right. Changes that nobody
+    was told of yet wait; upheld, those that were known when the notice was filed are refused. Where a notice is about
+    several facts, --key names those that were wrong, and the others go on.
 
     Example: duecare correct 91500000MA5U00002X --section liquidation --statement "我司正常经营"
 
     Example: duecare correct --decide 1 --outcome upheld --by zhang --reason "官方页面没有清算信息"
     """
     asked = [name for name, given in (("--list", listing), ("--decide", decide), ("--retract", retract)) if given]
+    keys = key or []
     if alerts and decide is None:
         raise BadInput("--alert goes with --decide.", hint="--retract ALERT takes one back without a notice.")
+    if keys and (listing or retract is not None):
+        raise BadInput("--key goes with a company or with --decide.", hint="`duecare correct --list` shows the keys.")
     if len(asked) + bool(entity) != 1:
         raise BadInput(
             f"Given: {', '.join([*asked, *([entity] if entity else [])]) or 'nothing'}.",
@@ -61,17 +71,24 @@ def correct(
         if listing:
             _list(opened, as_json)
         elif decide is not None:
-            _decide(opened, decide, outcome, by, reason, reason_en, alerts or (), as_json)
+            _decide(opened, decide, outcome, by, reason, reason_en, alerts or (), keys, as_json)
         elif retract is not None:
             _retract(opened, retract, by, reason, reason_en, as_json)
         else:
             if not section:
                 raise BadInput("--section is missing.", hint="Name the section that is wrong, such as liquidation.")
+            if len(keys) > 1:
+                raise BadInput(
+                    "A notice is about one fact, or about all of a section.",
+                    hint="File one for each fact, or leave --key out and say with --decide which were wrong.",
+                )
             from duecare.radar.notices import open_notice
             from duecare.registers.codes import held_as
 
             entity = held_as(opened, entity, source)
-            number = open_notice(opened, entity, section, statement, claimant=claimant, key=key, source=source)
+            number = open_notice(
+                opened, entity, section, statement, claimant=claimant, key=keys[0] if keys else "", source=source
+            )
             if as_json:
                 print_json({"notice": number, "entity": entity, "section": section, "state": "open"})
             else:
@@ -99,9 +116,10 @@ def _list(home: Home, as_json: bool) -> None:
         "since",
         "state",
         "the source says",
+        "changes that wait",
         "reason",
         "what is to be done",
-        text=("statement", "the source says", "reason", "what is to be done"),
+        text=("statement", "the source says", "changes that wait", "reason", "what is to be done"),
     )
     for item in found:
         rows.add_row(
@@ -112,10 +130,24 @@ def _list(home: Home, as_json: bool) -> None:
             moment(item["opened_at"]),
             item["state"],
             " ".join([item["verification"], *(plain(point[language]) for point in item["contradictions"])]),
+            plain(_waiting(item, language)),
             plain(item["reason"]),
             plain(item[f"next_{language}"]),
         )
     console.print(rows)
+
+
+def _waiting(item: dict[str, Any], language: str) -> str:
+    """How many changes wait because of a notice, of which facts, and how many were found after it was filed."""
+    if not item["pending"]:
+        return ""
+    later = item["pending_later"]
+    if language == "zh":
+        after, colon, comma = f"（其中 {later} 条在异议提出后发现）", "：", "、"
+    else:
+        after, colon, comma = f" ({later} found after it was filed)", ": ", ", "
+    keys = comma.join(filter(None, item["pending_keys"]))
+    return f"{item['pending']}{after if later else ''}{colon if keys else ''}{keys}"
 
 
 def _decide(
@@ -126,15 +158,22 @@ def _decide(
     reason: str,
     reason_en: str,
     alerts: Collection[int],
+    keys: Collection[str],
     as_json: bool,
 ) -> None:
     from duecare.radar import notices
 
-    done = notices.decide(home, notice, outcome, by=by, reason=reason, reason_en=reason_en, alerts=alerts)
+    done = notices.decide(home, notice, outcome, by=by, reason=reason, reason_en=reason_en, alerts=alerts, keys=keys)
     if as_json:
         print_json(done.as_json())
         return
     say(f"Notice {done.notice} is {done.outcome}.")
+    if done.refused:
+        what = "change is" if done.refused == 1 else "changes are"
+        say(f"{done.refused:,} {what} refused that waited because of it: nobody is told of that.")
+    if done.going_on:
+        what = "change that waited goes on" if done.going_on == 1 else "changes that waited go on"
+        say(f"{done.going_on:,} {what}: `duecare screen` decides anew.")
     for each in done.corrections:
         _say_correction(each)
 

@@ -456,6 +456,9 @@ class Message(Base):
     read_at: Mapped[datetime | None] = mapped_column(Moment)
 
 
+_MARK = "notice:"
+
+
 class NoticeOfError(Base):
     """A claim that a fact is wrong, and what became of it. ``state``: ``open``, ``upheld`` or ``refused``."""
 
@@ -475,3 +478,13 @@ class NoticeOfError(Base):
     decided_by: Mapped[str] = mapped_column(String(200), default="")
     reason: Mapped[str] = mapped_column(Text, default="")
     correction_alert_id: Mapped[int | None]
+
+    @property
+    def mark(self) -> str:
+        """How disputes, looks at the source and evidence call it."""
+        return f"{_MARK}{self.id}"
+
+    @classmethod
+    def mark_sql(cls) -> ColumnElement[str]:
+        """SQL of the same."""
+        return literal(_MARK).concat(cast(cls.id, String))

@@ -2,6 +2,7 @@
 
 Open the notice, and the fact is disputed at once, wherever it is shown; it is looked up anew; then somebody decides: it
 is upheld, and every alert of it is taken back, or it is refused with a reason. Either stays in the company's history.
+What waited meanwhile is refused or goes on (``objected.py``).
 
 The rule of this module: an objection costs the objector nothing but saying so. The fact is marked before anyone has
 judged whether the objection is right.
@@ -9,23 +10,25 @@ judged whether the objection is right.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select, true, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from duecare.clock import BEIJING, parse_day
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.evidence.outbox import record
-from duecare.radar.alerts import not_raised
 from duecare.radar.contradictions import Claim
 from duecare.radar.corrections import Correction, correct
 from duecare.radar.deciders import must_be_named
 from duecare.radar.models import Alert, AlertState, NoticeOfError, Screening, Verification
 from duecare.radar.newest_list import NOTHING_TO_COMPARE, look_in_lists
+from duecare.radar.objected import found_later, let_go_on, let_wait, objected, refuse, undecided
 from duecare.radar.verify import Fetching, Look, Lookup, attempts, keep, wait
 from duecare.registers.adapter import PageAdapter
 from duecare.registers.catalogue import adapter_for
@@ -38,19 +41,27 @@ OUTCOMES = ("upheld", "refused")
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided of a notice, and the alerts that were taken back for it."""
+    """What was decided of a notice, and the alerts that were taken back for it. Of the changes that waited because of
+    it, ``refused`` are never told, and ``going_on`` are decided anew by the next walk."""
 
     notice: int
     outcome: str
     corrections: tuple[Correction, ...]
+    refused: int = 0
+    going_on: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """For ``--json``."""
-        return {
-            "notice": self.notice,
-            "outcome": self.outcome,
-            "corrections": [each.as_json() for each in self.corrections],
-        }
+        return {**self.__dict__, "corrections": [each.as_json() for each in self.corrections]}
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """What of the facts of a notice was wrong, as its operator says: these ``alerts`` and these facts by their
+    ``keys``. Nothing named: all that it is about."""
+
+    alerts: Collection[int] = ()
+    keys: Collection[str] = ()
 
 
 def open_notice(
@@ -83,7 +94,7 @@ def open_notice(
         _dispute(session, notice)
         # Who objects and what they say is personal and stays out of the log.
         body = {"notice": notice.id, "entity": entity, "source": source, "section": section}
-        record(session, "notice:open", _mark(notice.id), body, now)
+        record(session, "notice:open", notice.mark, body, now)
         return notice.id
 
 
@@ -114,15 +125,10 @@ def _dispute(session: Session, notice: NoticeOfError) -> None:
             key=notice.key,
             opened_at=notice.opened_at,
             outcome="open",
-            note=_mark(notice.id),
+            note=notice.mark,
         )
     )
-    session.execute(
-        update(Screening)
-        .where(_about(notice), Screening.state == "passed", not_raised())
-        .values(state="verifying", decided_at=notice.opened_at, decided_by=_mark(notice.id))
-        .execution_options(synchronize_session=False)
-    )
+    let_wait(session, notice)
 
 
 def look_up(home: Home, fetching: Fetching | None = None, *, sites: Mapping[str, str] | None = None) -> int:
@@ -130,11 +136,9 @@ def look_up(home: Home, fetching: Fetching | None = None, *, sites: Mapping[str,
     is laid before the one who does."""
     now, done = home.clock.now(), 0
     with home.database.session() as session:
-        notices = list(session.execute(select(NoticeOfError).where(NoticeOfError.state == "open")).scalars())
-        last = {notice.id: _last_look(session, notice.id) for notice in notices}
+        notices = _looked_up(session, NoticeOfError.state == "open")
     with Lookup(home, fetching, sites) as lookup:
-        for notice in notices:
-            before = last[notice.id]
+        for notice, before in notices:
             if before is not None and (before.next_at is None or before.next_at > now):
                 continue
             claims = _claims(home, notice)
@@ -164,96 +168,142 @@ def decide(
     reason: str,
     reason_en: str = "",
     alerts: Collection[int] = (),
+    keys: Collection[str] = (),
 ) -> Decision:
     """Uphold a notice (the alerts of the fact are taken back from those who got them) or refuse it with a reason.
 
     ``alerts``: those of them that were wrong; all, if none is named. What was told of a fact earlier may have been
-    right. ``reason`` is told to the recipients and stays in the company's history. Raises ``UnknownName``,
-    ``BadInput``, ``UseError`` where it was decided already.
+    right. ``keys``: of several facts those that were wrong. Of what was not told yet, the named facts are refused; of
+    facts that nobody named, those of the alerts, as far as they were known when the notice was opened. The rest goes
+    on. ``reason`` is told to the recipients and stays in the company's history. Raises ``UnknownName``, ``BadInput``,
+    ``UseError`` where it was decided already.
     """
     if outcome not in OUTCOMES:
         raise BadInput(f"{outcome!r} is not an outcome.", hint=f"Give {' or '.join(OUTCOMES)}.")
     if alerts and outcome != "upheld":
         raise BadInput("A refused notice takes back no alert.", hint="Name alerts only where it is upheld.")
+    if keys and outcome != "upheld":
+        raise BadInput("A refused notice finds no fact wrong.", hint="Name facts only where it is upheld.")
     must_be_named(by, reason)
+    _must_be_its_facts(home, notice_id, keys)
     now = home.clock.now()
     with home.writing("radar"), home.database.session() as session:
-        notice = session.get(NoticeOfError, notice_id)
-        if notice is None:
-            known = session.execute(select(NoticeOfError.id).order_by(NoticeOfError.id.desc()).limit(12)).scalars()
-            raise UnknownName("notice of error", str(notice_id), [str(each) for each in known])
+        notice = _find(session, notice_id)
         if notice.state != "open":
             raise UseError(f"Notice {notice.id} was {notice.state} by {notice.decided_by}: {notice.reason}")
-        corrections = _uphold(home, session, notice, by, reason, reason_en, alerts) if outcome == "upheld" else ()
-        for dispute in session.execute(select(Dispute).where(Dispute.note == _mark(notice.id))).scalars():
-            dispute.closed_at, dispute.outcome, dispute.note = now, outcome, reason
+        corrections, refused = tuple[Correction, ...](), 0
+        if outcome == "upheld":
+            corrections, refused = _uphold(home, session, notice, by, reason, reason_en, Wrong(alerts, keys))
+        _close_dispute(session, notice, outcome, reason, now, keys)
+        by_lists = not isinstance(_adapter(home, notice.source), PageAdapter)
+        going_on = let_go_on(session, notice, at=now, by_lists=by_lists)
         notice.state, notice.outcome, notice.decided_at = outcome, outcome, now
         notice.decided_by, notice.reason = by, reason
         sent = [each.correction for each in corrections if each.correction is not None]
         notice.correction_alert_id = sent[-1] if sent else None
+        # A fact's key may be the name of a person: which were wrong stays out of the log.
         body = {
             "notice": notice.id,
             "outcome": outcome,
             "by": by,
             "reason": reason,
             "alerts": [each.alert for each in corrections],
+            "refused": refused,
+            "going_on": going_on,
         }
-        record(session, "notice:decide", _mark(notice.id), body, now)
-        return Decision(notice.id, outcome, corrections)
+        record(session, "notice:decide", notice.mark, body, now)
+        return Decision(notice.id, outcome, corrections, refused, going_on)
 
 
 def listed(home: Home, *, open_only: bool = False) -> list[dict[str, Any]]:
-    """The notices, newest first, each with what the last look at the source found."""
+    """The notices, newest first, each with what the last look at the source found, the alerts of its facts that stand,
+    and how many changes wait because of it: ``pending``, those ``pending_later`` found after it was opened."""
+    where = NoticeOfError.state == "open" if open_only else true()
     with home.database.session() as session:
-        where = NoticeOfError.state == "open" if open_only else true()
-        rows = session.execute(select(NoticeOfError).where(where).order_by(NoticeOfError.id.desc())).scalars()
-        return [
-            _as_json(notice, _last_look(session, notice.id), [alert.id for alert in _standing(session, notice)])
-            for notice in rows
-        ]
+        found = _looked_up(session, where)
+        standing, waiting = defaultdict[int, list[int]](list), defaultdict[int, list[tuple[str, bool, int]]](list)
+        of_open = and_(NoticeOfError.state == "open", Alert.id.is_(None), undecided())
+        rows = session.execute(
+            select(NoticeOfError.id, Alert.id, Screening.key, found_later().label("later"), func.count())
+            .join(Screening, objected())
+            .outerjoin(Alert, Alert.id == Screening.id)
+            .where(where, or_(Alert.state == AlertState.SENT.value, of_open))
+            .group_by(NoticeOfError.id, Alert.id, Screening.key, "later")
+            .order_by(Alert.id, Screening.key)
+        )
+        for notice, alert, key, later, number in rows:
+            if alert is None:
+                waiting[notice].append((key, later, number))
+            else:
+                standing[notice].append(alert)
+    return [_as_json(notice, look, standing[notice.id], waiting[notice.id]) for notice, look in found]
 
 
-def _standing(session: Session, notice: NoticeOfError, *, hold: bool = False) -> Sequence[Alert]:
-    """The alerts of the fact that were not taken back, oldest first; with ``hold``, held until the transaction ends."""
-    of_fact = Alert.id.in_(select(Screening.id).where(_about(notice)))
-    asked = select(Alert).where(of_fact, Alert.state == AlertState.SENT.value).order_by(Alert.id)
-    return session.scalars(asked.with_for_update() if hold else asked).all()
+def _find(session: Session, notice_id: int) -> NoticeOfError:
+    notice = session.get(NoticeOfError, notice_id)
+    if notice is None:
+        known = session.execute(select(NoticeOfError.id).order_by(NoticeOfError.id.desc()).limit(12)).scalars()
+        raise UnknownName("notice of error", str(notice_id), [str(each) for each in known])
+    return notice
+
+
+def _must_be_its_facts(home: Home, notice_id: int, keys: Collection[str]) -> None:
+    """Raises ``UnknownName`` for the first of ``keys`` that is not of a fact that the notice is about."""
+    if not keys:
+        return
+    with home.database.session() as session:
+        notice = _find(session, notice_id)
+        of_changes = select(Screening.key).join(NoticeOfError, objected()).where(NoticeOfError.id == notice_id)
+        known = set(session.scalars(of_changes.distinct()))
+    said = [each for each in company(home, notice.entity)["sources"] if each["source"] == notice.source]
+    known |= {key for each in said for key in _keys(each["sections"].get(notice.section))}
+    if notice.key:
+        known = {notice.key}
+    for key in keys:
+        if key not in known:
+            hint = "It is about the one fact of its section: leave the key out."
+            raise UnknownName(f"fact of notice {notice_id}", key, sorted(filter(None, known)), hint=hint)
 
 
 def _uphold(
-    home: Home,
-    session: Session,
-    notice: NoticeOfError,
-    by: str,
-    reason: str,
-    reason_en: str,
-    wrong: Collection[int],
-) -> tuple[Correction, ...]:
-    session.execute(
-        update(Screening)
-        .where(_about(notice), Screening.state.in_(("held", "verifying", "passed")), not_raised())
-        .values(state="refused", decided_at=home.clock.now(), decided_by=by, note=reason)
-        .execution_options(synchronize_session=False)
-    )
-    alerts = _standing(session, notice, hold=True)
-    for number in wrong:
-        if number not in {alert.id for alert in alerts}:
-            raise UnknownName(f"alert to take back for notice {notice.id}", str(number), [str(a.id) for a in alerts])
-    return tuple(
-        correct(home, session, alert, reason, by, reason_en=reason_en)
-        for alert in alerts
-        if not wrong or alert.id in wrong
-    )
+    home: Home, session: Session, notice: NoticeOfError, by: str, reason: str, reason_en: str, wrong: Wrong
+) -> tuple[tuple[Correction, ...], int]:
+    """Take back the alerts that were wrong and refuse what waits of the same; returns the corrections and how many
+    changes were refused."""
+    standing = [alert for alert in _standing(session, notice) if not wrong.keys or alert.key in wrong.keys]
+    for number in wrong.alerts:
+        if number not in {alert.id for alert in standing}:
+            known = [str(alert.id) for alert in standing]
+            raise UnknownName(f"alert to take back for notice {notice.id}", str(number), known)
+    chosen = [alert for alert in standing if not wrong.alerts or alert.id in wrong.alerts]
+    keys = wrong.keys or ({alert.key for alert in chosen} if wrong.alerts else ())
+    named = bool(wrong.keys or notice.key)
+    refused = refuse(session, notice, by=by, reason=reason, at=home.clock.now(), named=named, keys=keys)
+    return tuple(correct(home, session, alert, reason, by, reason_en=reason_en) for alert in chosen), refused
 
 
-def _about(notice: NoticeOfError) -> ColumnElement[bool]:
-    """SQL: the screening is of the fact that the notice is about; without a key, of any fact of the section."""
-    return and_(
-        Screening.entity == notice.entity,
-        Screening.source == notice.source,
-        Screening.section == notice.section,
-        true() if not notice.key else Screening.key == notice.key,
+def _standing(session: Session, notice: NoticeOfError) -> Sequence[Alert]:
+    """The alerts of the facts that were not taken back, oldest first, held until the transaction ends."""
+    asked = (
+        select(Alert)
+        .join(Screening, Screening.id == Alert.id)
+        .join(NoticeOfError, objected())
+        .where(NoticeOfError.id == notice.id, Alert.state == AlertState.SENT.value)
     )
+    return session.scalars(asked.order_by(Alert.id).with_for_update(of=Alert)).all()
+
+
+def _close_dispute(
+    session: Session, notice: NoticeOfError, outcome: str, reason: str, at: datetime, keys: Collection[str]
+) -> None:
+    """Close what ``notice`` opened, and keep what came of it for the company's page: of each of the facts ``keys`` that
+    were wrong, where some were named."""
+    dispute = session.execute(select(Dispute).where(Dispute.note == notice.mark)).scalar_one()
+    dispute.closed_at, dispute.outcome, dispute.note = at, outcome, reason
+    first, *more = keys or [dispute.key]
+    dispute.key = first
+    kept = ("source", "entity", "section", "opened_at", "closed_at", "outcome", "note")
+    session.add_all(Dispute(**{name: getattr(dispute, name) for name in kept}, key=key) for key in more)
 
 
 def _source_of(home: Home, entity: str, section: str, key: str, source: str | None) -> str:
@@ -328,11 +378,11 @@ def _same(before: Verification, look: Look) -> bool:
 def _keep_look(home: Home, notice: NoticeOfError, look: Look) -> None:
     now = home.clock.now()
     with home.database.session() as session:
-        attempt = attempts(session, _mark(notice.id)) + 1
+        attempt = attempts(session, notice.mark) + 1
         again = now + wait(attempt, look.retry_after) if look.finding.outcome == "unavailable" else None
-        keep(session, _mark(notice.id), attempt, now, look, again)
+        keep(session, notice.mark, attempt, now, look, again)
         body = {"notice": notice.id, "outcome": look.finding.outcome, "snapshot": look.snapshot}
-        record(session, "change:verify", _mark(notice.id), body, now)
+        record(session, "change:verify", notice.mark, body, now)
 
 
 def _gravest(looks: list[Look]) -> Look:
@@ -341,20 +391,20 @@ def _gravest(looks: list[Look]) -> Look:
     return min(looks, key=lambda look: order.index(look.finding.outcome))
 
 
-def _last_look(session: Session, notice_id: int) -> Verification | None:
-    return session.execute(
-        select(Verification)
-        .where(Verification.change_id == _mark(notice_id))
-        .order_by(Verification.attempt.desc())
-        .limit(1)
-    ).scalar()
+def _looked_up(session: Session, where: ColumnElement[bool]) -> list[tuple[NoticeOfError, Verification | None]]:
+    """The notices, newest first, each with the last look at the source."""
+    mark = NoticeOfError.mark_sql()
+    newest = select(func.max(Verification.attempt)).where(Verification.change_id == mark).correlate(NoticeOfError)
+    last = and_(Verification.change_id == mark, Verification.attempt == newest.scalar_subquery())
+    asked = select(NoticeOfError, Verification).outerjoin(Verification, last).where(where)
+    return [(notice, look) for notice, look in session.execute(asked.order_by(NoticeOfError.id.desc()))]
 
 
-def _mark(notice_id: int) -> str:
-    return f"notice:{notice_id}"
-
-
-def _as_json(notice: NoticeOfError, look: Verification | None, standing: list[int]) -> dict[str, Any]:
+def _as_json(
+    notice: NoticeOfError, look: Verification | None, standing: list[int], waiting: Sequence[tuple[str, bool, int]]
+) -> dict[str, Any]:
+    """``waiting``: key, whether found after the notice was opened, and how many changes."""
+    keys = sorted({key for key, _, _ in waiting})
     return {
         "id": notice.id,
         "entity": notice.entity,
@@ -374,11 +424,14 @@ def _as_json(notice: NoticeOfError, look: Verification | None, standing: list[in
         "looked_at": look.at.isoformat() if look else None,
         "looked_again_at": look.next_at.isoformat() if look and look.next_at else None,
         "alerts": standing,
-        **_who_acts(notice, look, len(standing)),
+        "pending": sum(number for _, _, number in waiting),
+        "pending_keys": keys,
+        "pending_later": sum(number for _, later, number in waiting if later),
+        **_who_acts(notice, look, len(standing), len(keys)),
     }
 
 
-def _who_acts(notice: NoticeOfError, look: Verification | None, standing: int) -> dict[str, str]:
+def _who_acts(notice: NoticeOfError, look: Verification | None, standing: int, facts: int) -> dict[str, str]:
     """``who_acts``: nobody any more, the system (its next look), or an operator; and what is to be done, in words."""
     if notice.state != "open":
         return {"who_acts": "nobody", "next_zh": "已办结。", "next_en": "It is decided."}
@@ -402,4 +455,7 @@ def _who_acts(notice: NoticeOfError, look: Verification | None, standing: int) -
     if standing > 1:
         zh += f"就该事实已推送 {standing} 条动态，只更正其中有误的，用 --alert 指明。"
         en += f" {standing} alerts told of the fact: name those that were wrong with --alert, where not all were."
+    if facts > 1:
+        zh += f"另有 {facts} 项事实的变更因此暂缓，只认定其中有误的，用 --key 指明。"
+        en += f" Changes of {facts} facts wait because of it: name those that are wrong with --key, where not all are."
     return {"who_acts": "operator", "next_zh": zh, "next_en": en}
