@@ -23,6 +23,8 @@ from duecare.radar.verify import verify
 from duecare.radar.walk import walk
 from duecare.registers.adapter import composite
 from duecare.registers.company import company
+from duecare.registers.fetch import Fetcher
+from duecare.registers.sources import Source
 from duecare.rules.engine import Engine
 from duecare.store.home import Home
 
@@ -163,6 +165,23 @@ def test_a_refused_notice_lets_all_go_on_at_once(home: Home, engine: Engine, sit
     assert (done.refused, done.going_on) == (0, 1)
     walked(home, engine, site)
     assert told(home) == {"甲"}
+
+
+def test_what_is_refused_while_its_source_is_asked_stays_refused(home: Home, engine: Engine, site: Official) -> None:
+    """A look at the source that was under way when the notice was upheld brings nothing back."""
+    found(home, "甲", day=1)
+    pending(home, engine)
+    number = open_notice(home, "A", "personnel", "我司无此人")
+
+    def deciding(source: Source) -> Fetcher:
+        decide(home, number, "upheld", by="Zhang", reason=REASON)
+        return quick(source)
+
+    verify(home, engine, deciding, sites={SOURCE: site.url})
+    assert site.asked
+    assert states(home) == {"甲": "refused"}
+    walked(home, engine, site)
+    assert told(home) == set()
 
 
 def test_what_goes_on_has_the_sources_days_before_it_again(home: Home, engine: Engine, site: Official) -> None:

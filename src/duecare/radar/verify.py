@@ -85,11 +85,14 @@ def verify(
         due, done = _due(home), 0
         for (source, entity), names in due.items():
             for row, look in lookup.of(source, entity, names):
+                done += 1
                 with home.database.session() as session:
-                    state = _settle(home, session, judge, session.get_one(Screening, row.id), look)
+                    current = session.get_one(Screening, row.id, with_for_update=True)
+                    if current.state != "verifying":
+                        continue  # a notice of error was upheld while the source was asked
+                    state = _settle(home, session, judge, current, look)
                 states[state] += 1
                 outcomes[look.finding.outcome] += 1
-                done += 1
             progress(done, sum(map(len, due.values())))
     return Outcome(dict(states), dict(outcomes))
 
