@@ -129,6 +129,22 @@ def test_a_saved_page_is_named_by_a_code(home: Home, world: World, tmp_path: Pat
     assert company(home, code)["sources"][0]["sections"]["basic"]["state"] == "read"
 
 
+class Uncoded:
+    """The register's adapter, as one that does not say of what kind its codes are."""
+
+    source, version, sections = REGISTER.source, REGISTER.version, REGISTER.sections
+    read, address = REGISTER.read, REGISTER.address
+
+
+def test_what_cannot_be_a_code_names_no_page(home: Home, tmp_path: Path) -> None:
+    """Where any text may be a code, a name without one, or one that no column takes, is refused as in a crawl."""
+    for name, code in (("-2026-10-01.html", ""), (f"{'x' * 120}{chr(7)}.html", f"{'x' * 60}")):
+        path = tmp_path / name
+        path.write_bytes(b"<html></html>")
+        with pytest.raises(BadInput, match=f"is not named by its company: '{code}' is no code"):
+            ingest_file(home, Uncoded(), path)
+
+
 def test_a_crawl_says_what_of_it_is_unreadable(home: Home, world: World, tmp_path: Path) -> None:
     """Each page of which nothing could be read is named with the reason; of a section, how many have it, and one."""
     pages = bodies(world, date(2026, 10, 1))

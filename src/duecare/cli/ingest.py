@@ -77,7 +77,8 @@ def crawl(
     """
     from duecare.registers.adapter import PageAdapter
     from duecare.registers.catalogue import adapter_for
-    from duecare.registers.crawl import Crawler, codes_of
+    from duecare.registers.codes import code_of
+    from duecare.registers.crawl import Crawler
     from duecare.registers.ingest import ingest_pages
 
     wanted = list(codes or [])
@@ -97,7 +98,7 @@ def crawl(
             raise BadInput(f"{source} is read from files, not pages.", hint=f"duecare ingest {source} FILE")
         if rate is not None:
             adapter.source = replace(adapter.source, rate=adapter.source.rate.paced(rate))
-        wanted = codes_of(adapter, wanted)
+        wanted = [code_of(adapter, each) for each in wanted]
         folder = opened.path / "incoming"
         folder.mkdir(exist_ok=True)
         with (

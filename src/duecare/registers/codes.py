@@ -1,4 +1,4 @@
-"""The code that a person gives for a company, as what is held of it is filed.
+"""The code that a person gives for a company, as its source writes it, and as what is held of it is filed.
 
 The rule of this module: what may be two companies is asked back, never chosen.
 """
@@ -6,9 +6,24 @@ The rule of this module: what may be two companies is asked back, never chosen.
 from __future__ import annotations
 
 from duecare.errors import BadInput
-from duecare.identifiers import spellings
+from duecare.identifiers import check, normalise, spellings
+from duecare.registers.adapter import CodedAdapter, PageAdapter
+from duecare.registers.sources import LONGEST_CODE
 from duecare.registers.tables import Tables, known_sources
 from duecare.store.home import Home
+
+
+def code_of(adapter: PageAdapter, given: str) -> str:
+    """The code that was typed or pasted, as the source of ``adapter`` writes it. Raises ``BadInput`` where it is none;
+    an adapter that does not say what its codes are takes any text that a person can read."""
+    code = normalise(given)
+    if isinstance(adapter, CodedAdapter):
+        return check(adapter.code, code)
+    if not code or not code.isprintable() or len(code) > LONGEST_CODE:
+        raise BadInput(
+            f"{code[:60]!r} is no code.", hint=f"Give a text without control characters, of {LONGEST_CODE} at most."
+        )
+    return code
 
 
 def held_as(home: Home, text: str, source: str | None = None) -> str:

@@ -19,11 +19,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from duecare.clock import Clock, SystemClock
-from duecare.errors import BadInput, SourceUnavailable
-from duecare.identifiers import check, normalise
-from duecare.registers.adapter import CodedAdapter, Page, PageAdapter
+from duecare.errors import SourceUnavailable
+from duecare.registers.adapter import Page, PageAdapter
 from duecare.registers.fetch import Fetcher
-from duecare.registers.sources import LONGEST_CODE
 from duecare.store.packs import read_all
 
 
@@ -37,20 +35,6 @@ class CrawlResult:
     fetched: int
     failed: tuple[tuple[str, str], ...]
     forbidden: tuple[str, ...]
-
-
-def codes_of(adapter: PageAdapter, given: Iterable[str]) -> list[str]:
-    """The codes that were typed or pasted, as the source writes them. Raises ``BadInput`` for the first that is none;
-    an adapter that does not say what its codes are takes any text that a person can read."""
-    codes = [normalise(code) for code in given]
-    if isinstance(adapter, CodedAdapter):
-        return [check(adapter.code, code) for code in codes]
-    for code in codes:
-        if not code or not code.isprintable() or len(code) > LONGEST_CODE:
-            raise BadInput(
-                f"{code[:60]!r} is no code.", hint=f"Give a text without control characters, of {LONGEST_CODE} at most."
-            )
-    return codes
 
 
 class Crawler:

@@ -17,9 +17,8 @@ from typing import Any
 from duecare.clock import BEIJING, day_received, utc
 from duecare.errors import BadInput, UseError
 from duecare.evidence.outbox import record
-from duecare.identifiers import check, normalise
 from duecare.registers import fold, held
-from duecare.registers.adapter import Adapter, CodedAdapter, Coverage, FileAdapter, Page, PageAdapter
+from duecare.registers.adapter import Adapter, Coverage, FileAdapter, Page, PageAdapter
 from duecare.registers.batches import (
     Arrival,
     Outcome,
@@ -29,6 +28,7 @@ from duecare.registers.batches import (
     record_batch,
     total,
 )
+from duecare.registers.codes import code_of
 from duecare.registers.detection import Detected, detect
 from duecare.registers.floor import shortfall
 from duecare.registers.models import Batch
@@ -372,9 +372,8 @@ def _ingest_page_file(home: Home, adapter: PageAdapter, path: Path, at: datetime
 
 def _entity_in_name(adapter: PageAdapter, path: Path) -> str:
     """The company's code in the name of a page file (``91500000MA5U0000XN-2019-02-20.html``)."""
-    entity = normalise(_DATE_IN_NAME.sub("", path.stem).strip("-_ "))
     try:
-        return check(adapter.code, entity) if isinstance(adapter, CodedAdapter) else entity
+        return code_of(adapter, _DATE_IN_NAME.sub("", path.stem).strip("-_ "))
     except BadInput as error:
         raise BadInput(
             f"{path.name} is not named by its company: {error.message}",
