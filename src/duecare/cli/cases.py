@@ -12,11 +12,13 @@ from typing import Annotated
 import typer
 
 from duecare.cases.court import Court, ServedRegister, Verdict
-from duecare.cli.output import HomeOption, JsonOption, plain, print_json, say, working
+from duecare.cli.output import HomeOption, JsonOption, filled, plain, print_json, say, working
 
 
 def cases(
-    name: Annotated[str | None, typer.Argument(help="Name of the case; all of them by default.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Name of the case; all of them by default.", callback=filled)
+    ] = None,
     keep: Annotated[
         Path | None, typer.Option(help="Keep the homes and mails of the replay in this new folder.")
     ] = None,

@@ -12,6 +12,7 @@ from duecare.cli.output import (
     JsonOption,
     console,
     dated,
+    filled,
     in_short,
     moment,
     plain,
@@ -44,12 +45,17 @@ _OUTCOMES = {
 
 
 def changes(
-    source: Annotated[str | None, typer.Option(help="Only of this source.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only of this source.", callback=filled)] = None,
     since: Annotated[
-        str | None, typer.Option(help="Only those first seen since this day began in Beijing, or since this time.")
+        str | None,
+        typer.Option(
+            help="Only those first seen since this day began in Beijing, or since this time.", callback=filled
+        ),
     ] = None,
-    kind: Annotated[str | None, typer.Option(help="event, first_observation, correction or lapse.")] = None,
-    entity: Annotated[str | None, typer.Option(help="Only of this company.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="event, first_observation, correction or lapse.", callback=filled)
+    ] = None,
+    entity: Annotated[str | None, typer.Option(help="Only of this company.", callback=filled)] = None,
     limit: Annotated[int, typer.Option(min=0, help="At most so many for a person; 0: all.")] = 50,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -73,7 +79,7 @@ def changes(
                 known = known_sources(session)
             if source not in known and source not in (installed := all_adapters(opened)):
                 raise UnknownName("source", source, sorted(installed))
-        meant = held_as(opened, entity, source) if entity else None
+        meant = held_as(opened, entity, source) if entity is not None else None
         asked: dict[str, Any] = {"source": source, "since": moment_since, "kind": kind, "entity": meant}
         found = query(opened, **asked, limit=None if as_json else limit or None)
         if as_json:
@@ -88,10 +94,13 @@ def changes(
 
 
 def company(
-    code: Annotated[str, typer.Argument(help="The company's code: USCC, LEI, CIK, company number.")],
-    as_of: Annotated[str | None, typer.Option(help="What was true on this day, to its end in Beijing.")] = None,
+    code: Annotated[str, typer.Argument(help="The company's code: USCC, LEI, CIK, company number.", callback=filled)],
+    as_of: Annotated[
+        str | None, typer.Option(help="What was true on this day, to its end in Beijing.", callback=filled)
+    ] = None,
     known_at: Annotated[
-        str | None, typer.Option(help="What had been seen when this day ended in Beijing, or by this time.")
+        str | None,
+        typer.Option(help="What had been seen when this day ended in Beijing, or by this time.", callback=filled),
     ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,

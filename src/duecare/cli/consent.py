@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from duecare.cli.output import HomeOption, JsonOption, moment, plain, print_json, say
+from duecare.cli.output import HomeOption, JsonOption, filled, moment, plain, print_json, say
 from duecare.clock import BEIJING, parse_moment
 from duecare.consent.grants import Event, Grant, history
 from duecare.consent.notices import binding
@@ -43,7 +43,10 @@ def show(
     at: Annotated[
         str | None,
         typer.Option(
-            "--at", help="What stood when this day ended in Beijing, or at this ISO 8601 time.", show_default=False
+            "--at",
+            help="What stood when this day ended in Beijing, or at this ISO 8601 time.",
+            show_default=False,
+            callback=filled,
         ),
     ] = None,
     home: HomeOption = None,

@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from duecare.cli.output import HomeOption, JsonOption, console, moment, plain, print_json, say, say_if_asleep, table
+from duecare.cli.output import (
+    HomeOption,
+    JsonOption,
+    console,
+    filled,
+    moment,
+    plain,
+    print_json,
+    say,
+    say_if_asleep,
+    table,
+)
 from duecare.errors import BadInput
 from duecare.settings import load
 from duecare.store.home import Home
@@ -21,10 +32,14 @@ def correct(
     key: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only this fact of it. With --decide: a fact that was wrong; repeat for more.", show_default=False
+            help="Only this fact of it. With --decide: a fact that was wrong; repeat for more.",
+            show_default=False,
+            callback=filled,
         ),
     ] = None,
-    source: Annotated[str | None, typer.Option(help="The source that says it.", show_default=False)] = None,
+    source: Annotated[
+        str | None, typer.Option(help="The source that says it.", show_default=False, callback=filled)
+    ] = None,
     statement: Annotated[str, typer.Option(help="What is wrong with it.", show_default=False)] = "",
     claimant: Annotated[str, typer.Option(help="Who says so.", show_default=False)] = "",
     listing: Annotated[bool, typer.Option("--list", help="List the notices.")] = False,

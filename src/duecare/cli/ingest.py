@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from duecare.cli.output import HomeOption, JsonOption, moment, plain, print_json, print_json_line, say, working
+from duecare.cli.output import HomeOption, JsonOption, filled, moment, plain, print_json, print_json_line, say, working
 from duecare.clock import parse_received
 from duecare.errors import BadInput
 from duecare.settings import load
@@ -26,7 +26,8 @@ def ingest(
     observed_at: Annotated[
         str | None,
         typer.Option(
-            help="When the file was received, if not the day in its name: a day of the source, or an ISO time."
+            help="When the file was received, if not the day in its name: a day of the source, or an ISO time.",
+            callback=filled,
         ),
     ] = None,
     home: HomeOption = None,
@@ -59,7 +60,7 @@ def ingest(
 
 def crawl(
     source: Annotated[str, typer.Argument(help="Name of a source that is read page by page.")],
-    site: Annotated[str, typer.Option(help="Address of the site, such as http://127.0.0.1:8080.")],
+    site: Annotated[str, typer.Option(help="Address of the site, such as http://127.0.0.1:8080.", callback=filled)],
     codes: Annotated[list[str] | None, typer.Argument(help="Company codes.", metavar="CODE...")] = None,
     codes_from: Annotated[Path | None, typer.Option(help="File with one code a line.")] = None,
     rate: Annotated[

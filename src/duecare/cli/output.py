@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from duecare.clock import BEIJING
-from duecare.errors import DuecareError, Forbidden
+from duecare.errors import BadInput, DuecareError, Forbidden
 from duecare.registers.field_words import shortened
 
 _FIRST_ROWS = 200
@@ -41,6 +41,19 @@ def _home_given(context: typer.Context, home: Path | None) -> Path | None:
     while home is None and above is not None:
         home, above = above.params.get("home"), above.parent
     return home
+
+
+def filled(param: typer.CallbackParam, value: Any) -> Any:
+    """``value`` as given, for what means all, or now, where it is left out. Raises ``BadInput`` where it is empty,
+    as a variable of a script is that was never set: it was meant to narrow, and would not."""
+    given = value if isinstance(value, (list, tuple)) else (value,)
+    if any(isinstance(each, str) and not each.strip() for each in given):
+        option = param.param_type_name == "option"
+        name = param.opts[0] if option else param.metavar or str(param.name).upper()
+        raise BadInput(
+            f"{name} is empty.", hint="Give a value." if param.required else "Give a value, or leave it out."
+        )
+    return value
 
 
 HomeOption = Annotated[

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from duecare.cli.output import HomeOption, JsonOption, console, counting, moment, plain, print_json, say, table
+from duecare.cli.output import HomeOption, JsonOption, console, counting, filled, moment, plain, print_json, say, table
 from duecare.clock import parse_moment
 from duecare.settings import load
 from duecare.store.home import Home
@@ -44,6 +44,7 @@ def show(
             "--at",
             help="What will be due when this day ends in Beijing, or at this time (default: now).",
             show_default=False,
+            callback=filled,
         ),
     ] = None,
     home: HomeOption = None,
@@ -98,8 +99,12 @@ def hold(
     article: Annotated[str, typer.Option("--article", help="The law or order that has it kept.")],
     reason: Annotated[str, typer.Option("--reason", help="Why it applies here; it is kept.")],
     by: ByOption,
-    subject: Annotated[str | None, typer.Option("--subject", help="One person (default: all).")] = None,
-    purpose: Annotated[str | None, typer.Option("--purpose", help="One purpose (default: all).")] = None,
+    subject: Annotated[
+        str | None, typer.Option("--subject", help="One person (default: all).", callback=filled)
+    ] = None,
+    purpose: Annotated[
+        str | None, typer.Option("--purpose", help="One purpose (default: all).", callback=filled)
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -18,6 +18,7 @@ from duecare.cli.output import (
     console,
     dated,
     errors,
+    filled,
     in_short,
     moment,
     plain,
@@ -32,15 +33,23 @@ from duecare.store.home import Home
 
 screen = typer.Typer()
 
-TargetArgument = Annotated[str, typer.Argument(metavar="HOLD|BATCH", help="A hold's number, or a batch's name.")]
+TargetArgument = Annotated[
+    str, typer.Argument(metavar="HOLD|BATCH", help="A hold's number, or a batch's name.", callback=filled)
+]
 ByOption = Annotated[str, typer.Option("--by", help="Who decides.", show_default=False)]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept as evidence.", show_default=False)]
 EntityOption = Annotated[
-    list[str] | None, typer.Option("--entity", help="Only this company; repeat for more.", show_default=False)
+    list[str] | None,
+    typer.Option("--entity", help="Only this company; repeat for more.", show_default=False, callback=filled),
 ]
 ChangeOption = Annotated[
     list[str] | None,
-    typer.Option("--change", help="Only this change, by id or its beginning; repeat for more.", show_default=False),
+    typer.Option(
+        "--change",
+        help="Only this change, by id or its beginning; repeat for more.",
+        show_default=False,
+        callback=filled,
+    ),
 ]
 DatedOption = Annotated[bool, typer.Option("--dated", help="Only what the register dates.")]
 UndatedOption = Annotated[bool, typer.Option("--undated", help="Only what the register does not date.")]

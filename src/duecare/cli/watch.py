@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from duecare.cli.output import HomeOption, JsonOption, console, moment, plain, print_json, say, table
+from duecare.cli.output import HomeOption, JsonOption, console, filled, moment, plain, print_json, say, table
 from duecare.errors import BadInput
 from duecare.settings import load
 from duecare.store.home import Home
@@ -20,14 +20,16 @@ people = typer.Typer()
 watch.add_typer(people, name="members")
 
 MemberArgument = Annotated[str, typer.Argument(help="The member's name.")]
-EntityArgument = Annotated[str, typer.Argument(metavar="CODE", help="The company's code in its source.")]
+EntityArgument = Annotated[
+    str, typer.Argument(metavar="CODE", help="The company's code in its source.", callback=filled)
+]
 
 
 @watch.command()
 def add(
     member: MemberArgument,
     entity: EntityArgument,
-    source: Annotated[str | None, typer.Option(help="Only changes from this source.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only changes from this source.", callback=filled)] = None,
     category: Annotated[
         list[str] | None,
         typer.Option(help="registration, litigation, risk or operation; repeat for more. All if none."),
