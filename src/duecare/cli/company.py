@@ -137,7 +137,12 @@ def search(
 ) -> None:
     """Find companies by present or former name, or by code.
 
+    A name is found by any part of it. Words with blanks between them may stand in any order, and all must be in the
+    name; names that have the text as it stands come first. A longer text also finds names that share most of it.
+
     Example: duecare search 小额贷款
+
+    Example: duecare search "凯德 深圳"
     """
     from duecare.registers.search import search as find
 

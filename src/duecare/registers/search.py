@@ -1,6 +1,7 @@
 """Finding a company by its name, by part of it, or by its code.
 
-The index holds single characters and pairs, so that any two characters of a Chinese name find it.
+The index holds single characters and pairs, so that any two characters of a Chinese name find it. Of words with blanks
+between them (凯德 深圳) each must be in the name, in whatever order.
 
 The rule of this module: the index is a copy; it is made from the facts again whenever it is behind them.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ _SHORT = 6
 """Up to so many grams (three characters), a name must have the text as it stands."""
 _MOST = 0.8
 """The share of a longer text's grams that a name must have, each as often as it is asked for."""
+_AS_IT_STANDS = 10.0
+"""How much more a name weighs that has all grams of the text, those between its words too, than one with its words."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,10 @@ class Hit:
 
 
 def search(home: Home, text: str, limit: int = 20) -> list[Hit]:
-    """The companies whose code is ``text`` or may be written so, or whose present or former name has it in it, or, of
-    a longer text, the same characters and pairs, most of them as often. However many blanks stand between words is
-    one. Raises ``BadInput`` on an empty text, one longer than any name, and bytes that are no text.
+    """The companies whose code is ``text`` or may be written so, or whose present or former name has it in it, or all
+    of its words, each as often as it is asked for, or, of a longer text, the same characters and pairs, most of them as
+    often. The name itself comes first, then those that have the text as it stands. However many blanks stand between
+    words is one. Raises ``BadInput`` on an empty text, one longer than any name, and bytes that are no text.
     """
     text = " ".join(text.split())
     if not text:
@@ -67,29 +72,63 @@ def search(home: Home, text: str, limit: int = 20) -> list[Hit]:
         return []
     searcher = index.searcher()
     schema = index.schema
-    grams = _grams(text)
-    wanted = Counter(grams)
-    terms = [(tantivy.Occur.Must, tantivy.Query.term_query(schema, "grams", gram)) for gram in wanted]
-    by_name = tantivy.Query.boolean_query(terms)
+    wanted = _Wanted(text)
+    by_name = tantivy.Query.boost_query(_having(schema, wanted.grams), _AS_IT_STANDS)
+    by_words = [_having(schema, wanted.of_words)] if len(wanted.words) > 1 else []
     codes = {code.upper() for code in spellings(text)}
     by_code = [
         tantivy.Query.boost_query(tantivy.Query.term_query(schema, "entity", code), 100.0) for code in sorted(codes)
     ]
-    query = tantivy.Query.boolean_query([(tantivy.Occur.Should, each) for each in (by_name, *by_code)])
+    query = tantivy.Query.boolean_query([(tantivy.Occur.Should, each) for each in (by_name, *by_words, *by_code)])
     hits: list[Hit] = []
     seen: set[tuple[str, str]] = set()
     for _, address in searcher.search(query, limit * 5).hits:
         stored = searcher.doc(address)
         hit = Hit(stored["id"][0], stored["name"][0], stored["source"][0], stored["former"][0] == "1")
-        # A hit on the grams alone may have them in another order, or only once where they are asked for often.
-        found = text.casefold() in " ".join(hit.name.casefold().split()) or hit.entity.upper() in codes
-        if not found and len(grams) > _SHORT:
-            found = (wanted & Counter(_grams(hit.name))).total() >= _MOST * len(grams)
-        if found and (hit.entity, hit.source) not in seen:
+        if (wanted.found_in(hit.name) or hit.entity.upper() in codes) and (hit.entity, hit.source) not in seen:
             seen.add((hit.entity, hit.source))
             hits.append(hit)
-    hits.sort(key=lambda hit: (hit.name.casefold() != text.casefold(), hit.former, len(hit.name)))
+    hits.sort(key=lambda hit: (*wanted.order(hit.name), hit.former, len(hit.name)))
     return hits[:limit]
+
+
+class _Wanted:
+    """A text that is looked for. A hit on its grams alone may have them in another order, or only once where they are
+    asked for often: whether the name has what was asked for is seen here."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text.casefold()
+        self.words = Counter(self.text.split())
+        self.grams = Counter(_grams(text))
+        self.of_words = {gram for word in self.words for gram in _grams(word)}
+
+    def found_in(self, name: str) -> bool:
+        """Whether ``name`` has it as it stands, or all of its words, or, of a longer one, most of its grams."""
+        folded = _folded(name)
+        if self.text in folded or all(folded.count(word) >= often for word, often in self.words.items()):
+            return True
+        has, number = Counter(_grams(name)), self.grams.total()
+        return number > _SHORT and self.grams.keys() <= has.keys() and (self.grams & has).total() >= _MOST * number
+
+    def order(self, name: str) -> tuple[bool, bool, bool]:
+        """What puts one name before another: that it is the text, has it as it stands, or has it but for its blanks."""
+        folded = _folded(name)
+        close = _close(self.text) in _close(folded)
+        return folded != self.text, self.text not in folded, not close
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.casefold().split())
+
+
+def _close(text: str) -> str:
+    return "".join(text.split())
+
+
+def _having(schema: tantivy.Schema, grams: Iterable[str]) -> tantivy.Query:
+    """The names that have all of ``grams``."""
+    terms = [(tantivy.Occur.Must, tantivy.Query.term_query(schema, "grams", gram)) for gram in grams]
+    return tantivy.Query.boolean_query(terms)
 
 
 def _current(home: Home) -> tantivy.Index | None:
@@ -145,6 +184,6 @@ def _build(home: Home, tables: list[Tables], folder: Path) -> None:
 
 def _grams(text: str) -> list[str]:
     """The characters of ``text`` without spaces, alone and in pairs, in lower case."""
-    characters = "".join(text.casefold().split())
+    characters = _close(text.casefold())
     pairs = [characters[i : i + 2] for i in range(len(characters) - 1)]
     return [*pairs, *characters]
