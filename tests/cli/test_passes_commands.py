@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,19 @@ class Desk:
         )  # fmt: skip
         return done.stdout
 
+    @contextmanager
+    def serving(self) -> Iterator[dict[str, Any]]:
+        """The centre, served by the program; gives its address and key, and its process."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "duecare", "passes", "serve", "--port", "0", "--json"],
+            cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        yield {**json.loads(process.stdout.readline()), "process": process}
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
@@ -63,16 +78,8 @@ def sold(desk: Desk) -> dict[str, Any]:
 
 @pytest.fixture
 def served(desk: Desk) -> Iterator[dict[str, Any]]:
-    """The centre, served by the program; gives its address and key, and its process."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "duecare", "passes", "serve", "--port", "0", "--json"],
-        cwd=desk.folder, env=desk.environment, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    yield {**json.loads(process.stdout.readline()), "process": process}
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    with desk.serving() as running:
+        yield running
 
 
 def test_a_gate_on_one_machine(desk: Desk, sold: dict[str, Any], served: dict[str, Any]) -> None:
@@ -129,6 +136,8 @@ def test_a_change_at_the_counter(desk: Desk, sold: dict[str, Any]) -> None:
     assert "No refund is owed" in refused
     paid = desk.run("refund", sold["pass_id"], "--holder", his, "--reason", "declines faces")
     assert (paid["days_left"], paid["days"], paid["amount"]) == (364, 365, "678")
+    assert "退款 678 元: 所付 680 元, 共 365 天, 剩余 364 天; 事由: declines faces" in desk.shown("truth", his)
+    assert "678 yuan were paid back on" in desk.shown("truth", his, language="en")
     assert desk.run("withdraw", hers, "mail_contact", code=0)["held"] == []
     assert "There is no purpose" in desk.run("withdraw", hers, "mail", code=2)
     assert set(desk.run("send")["waiting"]) == {"sms", "mail"}
@@ -191,3 +200,31 @@ def test_mistakes_end_in_one_sentence(desk: Desk) -> None:
         assert why in " ".join(said.split())
         assert "Traceback" not in said
         assert HE.id_number not in said
+
+
+def test_after_a_restore_it_is_said_what_is_missing(desk: Desk, sold: dict[str, Any]) -> None:
+    """``restore`` says what ended again and what is gone, ``missing`` and ``serve`` say it until it is mended."""
+
+    def duecare(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "duecare", *words],
+            cwd=desk.folder, env={**desk.environment, "COLUMNS": "200"}, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    duecare("backup", "monday")
+    assert desk.run("missing") == []
+    desk.run("lost", sold["cards"][0]["subject"])
+    later = desk.run("sell", "pass_for_two", "--holders", "holders.json")
+    for path in (desk.folder / "home").iterdir():
+        if path.name not in ("keys", "log", "home.id"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    said = duecare("restore", "monday")
+    assert "Done again from the log: card:lose 1" in said
+    assert re.search(rf"pass +{later['pass_id']} +2 +{later['last']}", said)
+    gone = [{"what": "pass", "name": later["pass_id"], "count": 2, "until": later["last"]}]
+    assert desk.run("missing", code=1) == gone
+    assert later["pass_id"] in desk.shown("missing")
+    with desk.serving() as served:
+        assert served["missing"] == 2

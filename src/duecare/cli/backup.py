@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from duecare.cli.output import HomeOption, JsonOption, plain, print_json, say, working
+from duecare.cli.output import HomeOption, JsonOption, console, plain, print_json, say, working
+from duecare.cli.passes.missing import lines
 from duecare.settings import load
 from duecare.store.home import Home
 
@@ -44,7 +45,10 @@ def restore(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a backup back into a home that holds keys/ and, if it is left, log/. Erasures since are done again.
+    """Put a backup back into a home that holds keys/ and, if it is left, log/. What ended since ends again.
+
+    Erasures, lost cards, refunds, used tickets are done again from the log. What the log alone cannot bring back, such
+    as who bought a pass since, is named.
 
     Example: duecare restore backups/monday
     """
@@ -57,6 +61,12 @@ def restore(
         with Home(settings) as opened, Vault(opened) as vault:
             again = vault.recovered
     if as_json:
-        print_json({**done.__dict__, "erasures": again.erasures, "slots": again.slots})
-    else:
-        say(f"Restored {done.id} of {done.made_at:%Y-%m-%d %H:%M} UTC · erasures done again {again.erasures}")
+        missing = [each.as_json() for each in again.missing]
+        print_json({**done.__dict__, **again.__dict__, "missing": missing})
+        return
+    say(f"Restored {done.id} of {done.made_at:%Y-%m-%d %H:%M} UTC · erasures done again {again.erasures}")
+    if again.again:
+        say("Done again from the log: " + ", ".join(f"{kind} {count}" for kind, count in sorted(again.again.items())))
+    if again.missing:
+        say("[yellow]! The log knows of these, and nothing can make them again[/]:")
+        console.print(lines(again.missing))

@@ -222,6 +222,13 @@ def standing(
     return _grants(session, where)
 
 
+def withdrawn(session: Session, subject: str, purpose: str) -> bool:
+    """Whether the person took their last grant to ``purpose`` back; one that ended otherwise was not withdrawn."""
+    latest = select(func.max(GrantRow.id)).where(GrantRow.subject == subject, GrantRow.purpose == purpose)
+    asked = select(GrantEnd.kind).where(GrantEnd.grant_id == latest.scalar_subquery())
+    return session.scalar(asked) == EndKind.WITHDRAWAL
+
+
 def standing_sql(purpose: str, at: datetime | None = None) -> Select[str, int, int, bool]:
     """The standing grants to ``purpose`` as a select of subject, id, purpose_version and separate, to join with."""
     return select(GrantRow.subject, GrantRow.id, GrantRow.purpose_version, GrantRow.separate).where(

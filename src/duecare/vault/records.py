@@ -19,8 +19,9 @@ from duecare.evidence.cosign import RemoteWitness, witnesses
 from duecare.evidence.log import Log
 from duecare.rules.engine import Engine
 from duecare.store.home import Home
-from duecare.vault import collection, openings, replay
+from duecare.vault import collection, copies, openings, replay
 from duecare.vault.blobs import Blobs
+from duecare.vault.copies import Replays
 from duecare.vault.decisions import Decisions
 from duecare.vault.exports import Exports
 from duecare.vault.held import Held as Held
@@ -48,17 +49,19 @@ class Vault:
         master: MasterKeys | None = None,
         witnessed_by: Sequence[RemoteWitness] | None = None,
         places: Sequence[Place] | None = None,
+        replays: Sequence[Replays] | None = None,
     ) -> None:
-        """Open the vault: what a killed process left is finished, and what a restored copy brought back is erased.
+        """Open the vault: what a killed process left is finished, and what a restored copy brought back is ended again.
 
-        ``master``, ``witnessed_by`` and ``places`` stand in the place of the files, settings and entry points. Raises
-        ``KeyLost``, ``EvidenceBroken``, ``BadInput``, ``Busy``.
+        ``master``, ``witnessed_by``, ``places`` and ``replays`` stand in the place of the files, settings and entry
+        points. Raises ``KeyLost``, ``EvidenceBroken``, ``BadInput``, ``Busy``.
         """
         self.home, self.database, self.clock = home, home.database, home.clock
         self.engine = engine or Engine.load(home.settings.policies)
         self.decisions = Decisions(self.engine)
         self.witnesses = tuple(witnesses(home.settings) if witnessed_by is None else witnessed_by)
         self.places: tuple[Place, ...] = (Exports(), *(registered() if places is None else places))
+        self.replays: tuple[Replays, ...] = tuple(copies.registered() if replays is None else replays)
         with self.database.session() as session:
             sealed = session.scalar(select(VaultKey.id).limit(1)) is not None
         folder = home.path / "keys"

@@ -2,7 +2,8 @@
 
 The log says which erasures there were, the database and the slots file each count theirs, and a witness remembers how
 long the log was. Whichever of them is older than the others is found out, and made to agree with the newest. What stops
-or puts off an erasure (legal holds, the days from which retention runs) comes back from the log too.
+or puts off an erasure (legal holds, the days from which retention runs) comes back from the log too, and what a person
+answered to a notice; so does what the systems registered (``copies``).
 
 The rule of this module: erased is erased. What one of them knows as erased opens nowhere, whatever the others say; and
 nothing more is erased than was before, because something was forgotten.
@@ -12,9 +13,10 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +26,13 @@ from sqlalchemy.orm import Session
 
 from duecare.consent import grants, purposes
 from duecare.consent.grants import EndKind
-from duecare.consent.models import GrantRow, SubjectRow
+from duecare.consent.models import GrantRow, NoticeAnswer, NoticeVersion
 from duecare.errors import KeyLost, UnknownName, UseError
 from duecare.evidence.certificate import KIND
 from duecare.evidence.outbox import EvidenceEntry, LoggedEntry, adopt, read_entries, record
 from duecare.store.database import alone, parts
-from duecare.vault import acts, erasure, rotation
+from duecare.vault import acts, copies, erasure, rotation
+from duecare.vault.copies import Again, Copy, Missing
 from duecare.vault.entries import committed
 from duecare.vault.models import (
     KeyState,
@@ -47,18 +50,18 @@ if TYPE_CHECKING:
     from duecare.vault.records import Vault
 
 ADOPT = "evidence:adopt"
-_KINDS = (
-    "grant:end", "purpose:end", "erasure:begin", "subject:forget", "legal_hold:place", "legal_hold:lift",
-    "retention:event", KIND,
-)  # fmt: skip
+_BEGIN = "erasure:begin"
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """What was done again: of how many ``erasures`` the database had lost, and how many ``slots`` were destroyed."""
+    """What was done again: of how many ``erasures`` the database had lost, how many ``slots`` were destroyed, and how
+    many acts of systems, by kind of evidence. ``missing``: what the log alone could not bring back."""
 
-    erasures: int
-    slots: int
+    erasures: int = 0
+    slots: int = 0
+    again: Mapping[str, int] = field(default_factory=dict)
+    missing: tuple[Missing, ...] = ()
 
 
 def recover(vault: Vault) -> Replayed:
@@ -69,35 +72,47 @@ def recover(vault: Vault) -> Replayed:
     """
     vault.newest.ask()
     adopt(vault.database, vault.log, vault.clock)
-    done, slots = _replay(vault)
+    done = _replay(vault)
     erasure.finish(vault, certify=False)
-    slots += _compare(vault)
+    slots = _compare(vault)
     try:
         rotation.finish(vault)
     except KeyLost as error:
         structlog.get_logger().warning("rotation not finished", why=str(error))
-    return Replayed(done, slots)
+    return replace(done, slots=done.slots + slots)
 
 
-def _replay(vault: Vault) -> tuple[int, int]:
+def _replay(vault: Vault) -> Replayed:
     """Do again what the database had lost, and has adopted from the log since."""
     with vault.database.session() as session:
         if not _unseen(vault, session):
-            return 0, 0
-    slots = 0
+            return Replayed()
     with vault.database.session() as session:
         alone(session, "vault:replay")
         adopted = _unseen(vault, session)
         if not adopted:
-            return 0, 0
+            return Replayed()
         first = min(_body(each)["from_leaf"] for each in adopted)
-        entries = list(read_entries(vault.log, first, _KINDS))
-        slots = vault.slots.erase([slot for entry in entries for slot in _slots(entry)])
-        done = _Again(vault, session).all(entries)
+        begun = read_entries(vault.log, first, [_BEGIN])
+        slots = vault.slots.erase([slot for entry in begun for slot in _slots(entry)])
+        work = _Again(vault, session)
+        done = work.all(read_entries(vault.log, first, work.kinds))
         session.get_one(VaultMark, 1).adopted = max(each.id for each in adopted)
-        body = {"from_leaf": first, "erasures": done, "slots": slots}
-        record(session, "erasure:replay", f"log:{vault.log.key.name}", body, vault.clock.now())
-    return done, slots
+        return _say(vault, session, first, Replayed(done, slots, dict(work.copy.done), work.copy.missing))
+
+
+def _say(vault: Vault, session: Session, first: int, done: Replayed) -> Replayed:
+    """Leave evidence of what was done again, and of what is missing."""
+    log, at = vault.log.key.name, vault.clock.now()
+    missing = Counter[str]()
+    for each in done.missing:
+        missing[each.what] += each.count
+    body = {"from_leaf": first, "erasures": done.erasures, "slots": done.slots, "again": done.again}
+    record(session, "erasure:replay", f"log:{log}", {**body, "missing": dict(missing)}, at)
+    copies.record_missing(session, log, done.missing, at)
+    if missing:
+        structlog.get_logger().warning("not in this copy of the database, and not in the log", **missing)
+    return done
 
 
 def _unseen(vault: Vault, session: Session) -> list[EvidenceEntry]:
@@ -112,9 +127,8 @@ def _body(row: EvidenceEntry) -> dict[str, Any]:
 
 
 def _slots(entry: LoggedEntry) -> Iterator[Slot]:
-    if entry.kind == "erasure:begin":
-        for each in entry.body["keys"]:
-            yield Slot(each["slot"], each["key"])
+    for each in entry.body["keys"]:
+        yield Slot(each["slot"], each["key"])
 
 
 class _Again:
@@ -122,26 +136,38 @@ class _Again:
 
     def __init__(self, vault: Vault, session: Session) -> None:
         self._vault, self._session, self._at = vault, session, vault.clock.now()
-        self._subjects: dict[str, str] | None = None
+        self.copy = Copy(session, self._at)
+        self._does: dict[str, list[Again]] = defaultdict(list)
+        ours: dict[str, Again] = {
+            "grant:end": self._end,
+            "purpose:end": self._end_purpose,
+            _BEGIN: self._begin,
+            "subject:forget": self._forget,
+            "legal_hold:place": self._hold,
+            "legal_hold:lift": self._lift,
+            "retention:event": self._event,
+            "notice:answer": self._answer,
+            KIND: self._complete,
+        }
+        for each in (ours, *vault.replays):
+            for kind, does in each.items():
+                self._does[kind].append(does)
 
-    def all(self, entries: Sequence[LoggedEntry]) -> int:
-        """Returns how many erasures were done again."""
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of evidence that anything is done again from."""
+        return list(self._does)
+
+    def all(self, entries: Iterable[LoggedEntry]) -> int:
+        """Do the acts of ``entries`` again, in the order of the log; returns how many erasures were."""
         before = self._session.scalar(select(func.count()).select_from(VaultErasure)) or 0
         for entry in entries:
-            {
-                "grant:end": self._end,
-                "purpose:end": self._end_purpose,
-                "erasure:begin": self._begin,
-                "subject:forget": self._forget,
-                "legal_hold:place": self._hold,
-                "legal_hold:lift": self._lift,
-                "retention:event": self._event,
-                KIND: self._complete,
-            }[entry.kind](entry)
+            for does in self._does[entry.kind]:
+                does(self.copy, entry)
         _move_holds(self._session)
         return (self._session.scalar(select(func.count()).select_from(VaultErasure)) or 0) - before
 
-    def _end(self, entry: LoggedEntry) -> None:
+    def _end(self, copy: Copy, entry: LoggedEntry) -> None:
         body = entry.body
         if body["kind"] == EndKind.SUPERSEDED:
             return  # the newer grant is lost; the one that the person gave before stands
@@ -152,14 +178,14 @@ class _Again:
             which &= GrantRow.id.in_(body.get("grants") or [body["grant"]])
         subjects = list(self._session.scalars(select(GrantRow.subject).where(which)))
         if "subject" in body:
-            subjects = [each for each in subjects if self._of(body["subject"]) == each]
+            subjects = [each for each in subjects if copy.subject(body["subject"]) == each]
         if subjects:
             grants.end_all(
                 self._session, body["purpose"], body["kind"], reason=body["reason"], at=entry.at, how=body["how"],
                 screen=body["screen"], subjects=subjects, recorded_at=self._at,
             )  # fmt: skip
 
-    def _end_purpose(self, entry: LoggedEntry) -> None:
+    def _end_purpose(self, copy: Copy, entry: LoggedEntry) -> None:
         with suppress(UnknownName):
             purposes.end(
                 self._session,
@@ -169,7 +195,7 @@ class _Again:
                 recorded_at=self._at,
             )
 
-    def _begin(self, entry: LoggedEntry) -> None:
+    def _begin(self, copy: Copy, entry: LoggedEntry) -> None:
         body = entry.body
         for part in parts([each["key"] for each in body["keys"]]):
             live = VaultKey.id.in_(part) & (in_state(VaultKey, KeyState.LIVE))
@@ -185,13 +211,13 @@ class _Again:
             row = {name: body[name] for name in ("act", "purpose", "reason", "article")}
             acts.take(self._vault, self._session, {**row, "note": "", "begun_at": entry.at}, (), entry.at)
 
-    def _complete(self, entry: LoggedEntry) -> None:
+    def _complete(self, copy: Copy, entry: LoggedEntry) -> None:
         body = entry.body
         noted = {"entry": entry.id, "erased_at": entry.at}
         row = self._session.get(VaultErasure, body["certificate"])
         if row is None:
             # There was no key in this copy, but there may be more of the person than what was sealed.
-            subject = self._of(body["subject"])
+            subject = copy.subject(body["subject"])
             if subject is None:
                 return
             self._end_standing(body["purpose"], body["reason"], [subject], entry.at)
@@ -204,13 +230,13 @@ class _Again:
             update(VaultErasure).where(fresh).values(noted).execution_options(synchronize_session=False)
         )
 
-    def _forget(self, entry: LoggedEntry) -> None:
-        subject = self._of(entry.body["subject"])
+    def _forget(self, copy: Copy, entry: LoggedEntry) -> None:
+        subject = copy.subject(entry.body["subject"])
         if subject is not None:
             with suppress(UseError):
                 erasure.forget(self._session, subject, self._at)
 
-    def _hold(self, entry: LoggedEntry) -> None:
+    def _hold(self, copy: Copy, entry: LoggedEntry) -> None:
         """The hold as it was placed, under its own number, which a later entry may lift."""
         body, number = entry.body, int(entry.subject.removeprefix("legal_hold:"))
         if self._session.get(LegalHold, number) is not None:
@@ -218,21 +244,21 @@ class _Again:
         subject = None
         if "subject" in body:
             # Of one who came after this copy nothing is here to be kept; the hold stays on record, on nobody else.
-            subject = self._of(body["subject"]) or _stand_in(body["subject"])
+            subject = copy.subject(body["subject"]) or _stand_in(body["subject"])
         row = {name: body[name] for name in ("purpose", "article", "reason")}
         self._session.add(LegalHold(id=number, subject=subject, placed_by=body["by"], placed_at=entry.at, **row))
         self._session.flush()
 
-    def _lift(self, entry: LoggedEntry) -> None:
+    def _lift(self, copy: Copy, entry: LoggedEntry) -> None:
         row = self._session.get(LegalHold, int(entry.subject.removeprefix("legal_hold:")))
         if row is not None and row.lifted_at is None:
             row.lifted_by, row.lift_reason, row.lifted_at = entry.body["by"], entry.body["reason"], entry.at
             self._session.flush()
 
-    def _event(self, entry: LoggedEntry) -> None:
+    def _event(self, copy: Copy, entry: LoggedEntry) -> None:
         """The event as it was recorded: on the ``ref`` of this copy that the log's commitment is of."""
         body = entry.body
-        subject = self._of(body["subject"])
+        subject = copy.subject(body["subject"])
         if subject is None:
             return
         asked = select(RetentionEvent.ref).where(
@@ -240,7 +266,7 @@ class _Again:
         )
         known = set(self._session.scalars(asked))
         if "ref" in body:
-            salt = self._session.get_one(SubjectRow, subject).salt or ""
+            salt = copy.salt(subject)
             same = (each for each in known if each and committed(each, salt) == body["ref"])
             refs = {next(same, _stand_in(body["ref"]) if body["ref"] else "")}
         else:
@@ -254,18 +280,25 @@ class _Again:
         )
         self._session.flush()
 
+    def _answer(self, copy: Copy, entry: LoggedEntry) -> None:
+        """What a person answered to a version of a notice that this copy has."""
+        body = entry.body
+        subject = copy.subject(body["subject"])
+        shown = self._session.get(NoticeVersion, (body["notice"], body["version"]))
+        if subject is None or shown is None or shown.digest != body["sha256"]:
+            return
+        said = {name: body[name] for name in ("notice", "accepted", "how", "screen")}
+        row = {**said, "subject": subject, "number": body["version"], "answered_at": entry.at}
+        if self._session.scalar(select(NoticeAnswer.id).filter_by(**row).limit(1)) is None:
+            self._session.add(NoticeAnswer(**row))
+            self._session.flush()
+            copy.done[entry.kind] += 1
+
     def _end_standing(self, purpose: str, reason: str, subjects: Sequence[str], at: datetime) -> None:
         grants.end_all(
             self._session, purpose, erasure.END[reason], reason="replayed from the log", at=at, subjects=subjects,
             recorded_at=self._at,
         )  # fmt: skip
-
-    def _of(self, commitment: str) -> str | None:
-        """The subject of a commitment, if they are in this copy."""
-        if self._subjects is None:
-            rows = self._session.execute(select(SubjectRow.id, SubjectRow.salt).where(SubjectRow.salt.is_not(None)))
-            self._subjects = {committed(row.id, row.salt or ""): row.id for row in rows}
-        return self._subjects.get(commitment)
 
 
 def _stand_in(commitment: str) -> str:

@@ -18,7 +18,7 @@ from duecare.evidence.checkpoint import SigningKey
 from duecare.evidence.outbox import EvidenceEntry
 from duecare.rules.engine import Engine
 from duecare.store.home import Home
-from duecare.systems.passes import changes, enrolment, entries, gates, sales, signatures, wire
+from duecare.systems.passes import changes, enrolment, entries, gates, sales, signatures, truth, wire
 from duecare.systems.passes.device import CentreRefuses, Gate, Presentation
 from duecare.systems.passes.methods import CARD_FACE, CARD_ID_CARD
 from duecare.systems.passes.models import Visit
@@ -84,6 +84,21 @@ def test_faces_are_not_asked_of_those_who_never_agreed(park: Park, gate: Gate, e
     assert "原约定" in answer.words[0].zh
     assert "enter as agreed" in answer.words[0].en
     assert gate.enter(Presentation(enrolled.cards[0].card, template=finger("he", 2))).open
+
+
+def test_a_finger_that_was_withdrawn(park: Park, gate: Gate, enrolled: Sold) -> None:
+    """Who took their consent back is told that, in both languages; nobody changed anything on them, and of faces that
+    replace fingers nothing is said."""
+    his = enrolled.cards[0]
+    truth.withdraw(park, his.subject, "fingerprint_entry", how="click", screen="page of truth")
+    answer = gate.enter(Presentation(his.card, template=finger("he", 1)))
+    assert why(answer) == ["gate.withdrawn", "guo_v_safari_park.no_biometrics_without_grant"]
+    assert "撤回" in answer.words[0].zh
+    assert "withdrawn" in answer.words[0].en
+    assert answer.ways == ("card_id_card",)
+    assert not any("人脸识别" in word.zh or "faces replace" in word.en for word in answer.words)
+    enrolment.enrol(park, his.subject, "card_fingerprint", finger("he"), screen="centre", actor="clerk")
+    assert gate.enter(Presentation(his.card, template=finger("he", 1))).open, "given anew"
 
 
 def test_fingers_that_were_never_enrolled(gate: Gate, sold: Sold) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from duecare.evidence.certificate import verify_certificate
 from duecare.evidence.check import all_hold
 from duecare.store.database import Base
 from duecare.store.home import Home
-from duecare.systems.passes import changes, enrolment, entries, holders, offers, sales, truth
+from duecare.systems.passes import changes, enrolment, entries, holders, offers, refunds, sales, truth
 from duecare.systems.passes.cards import digest
 from duecare.systems.passes.device import Presentation
 from duecare.systems.passes.models import Card, Holder
@@ -106,6 +106,24 @@ def test_withdrawing_on_the_page(park: Park, his: str) -> None:
     assert ("end", "fingerprint_entry") in [(each["what"], each["about"]) for each in page["history"]]
     (grant,) = [each["grant"] for each in page["purposes"] if each["name"] == "fingerprint_entry"]
     assert grant["ended"]["why"] == "withdrawal"
+
+
+def test_the_page_says_what_was_paid_back(park: Park, sold: Sold, clock: SetClock) -> None:
+    """Each holder sees their own refund, on which day and of what it was computed; who was paid nothing sees none."""
+    clock.set(datetime(2019, 10, 26, 10, tzinfo=BEIJING))
+    his, hers = (each.subject for each in sold.cards)
+    refunds.pay_back(park, sold.pass_id, [his], reason="declines faces", actor="clerk", goodwill=True)
+    assert truth.truth(park, his)["pass"]["refund"] == {
+        "owed": False,
+        "paid": {
+            "on": date(2019, 10, 26), "persons": 1, "reason": "declines faces", "amount": "339", "price": "680",
+            "days_left": 182, "days": 365,
+        },
+    }  # fmt: skip
+    assert truth.truth(park, hers)["pass"]["refund"] == {"owed": False, "paid": None}
+    refunds.pay_back(park, sold.pass_id, [hers], reason="moves", actor="clerk", goodwill=True)
+    assert truth.truth(park, hers)["pass"]["refund"]["paid"]["reason"] == "moves", "on the same day, and her own"
+    assert truth.truth(park, his)["pass"]["refund"]["paid"]["reason"] == "declines faces"
 
 
 def test_a_receipt_is_handed_out(park: Park, his: str, sold: Sold) -> None:

@@ -12,6 +12,7 @@ from duecare.cli.passes.clerks import clerks
 from duecare.cli.passes.gate import gate
 from duecare.cli.passes.gates import gates
 from duecare.cli.passes.holder import enrol, photo, truth, withdraw
+from duecare.cli.passes.missing import missing
 from duecare.cli.passes.notice import answer, answers, end, publish, send
 from duecare.cli.passes.sales import lost, refund, reissue, renew, sell
 from duecare.cli.passes.serving import conflicts, serve
@@ -19,7 +20,7 @@ from duecare.cli.passes.serving import conflicts, serve
 passes = typer.Typer(help="Annual passes: sale, enrolment, gates, the holder's page of truth.", no_args_is_help=True)
 for command in (
     publish, sell, photo, enrol, renew, refund, lost, reissue, answer, answers, end, send, truth, withdraw, conflicts,
-    serve,
+    missing, serve,
 ):  # fmt: skip
     passes.command()(command)
 passes.add_typer(gate, name="gate")

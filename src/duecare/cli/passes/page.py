@@ -100,9 +100,20 @@ def _say_pass(shown: Mapping[str, Any], pick: int) -> None:
         newest, answer = notice["newest"], _ANSWERS[notice["answer"]][pick]
         said += (f"; 第 {newest} 版{answer}, 不受其约束", f"; version {newest}, {answer}, does not bind")[pick]
     say(said)
-    if held["refund"]["owed"]:
-        due = held["refund"]["amount"]
+    _say_refund(held["refund"], pick)
+
+
+def _say_refund(refund: Mapping[str, Any], pick: int) -> None:
+    if refund["owed"]:
+        due = refund["amount"]
         say((f"今天退卡应退 {due} 元", f"{due} yuan are due if the pass is given back today")[pick])
+    if (paid := refund["paid"]) is not None:
+        amount, price, left, days, on = (paid[name] for name in ("amount", "price", "days_left", "days", "on"))
+        many, why = paid["persons"], plain(paid["reason"])
+        whom = ("", "") if many == 1 else (f" ({many} 人合计)", f" to {many} together")
+        zh = f"已于 {on} 退款 {amount} 元{whom[0]}: 所付 {price} 元, 共 {days} 天, 剩余 {left} 天; 事由: {why}"
+        en = f"{amount} yuan were paid back on {on}{whom[1]}: of {days} days for {price} yuan, {left} were left; {why}"
+        say((zh, en)[pick])
 
 
 def _say_visits(shown: Mapping[str, Any], pick: int) -> None:

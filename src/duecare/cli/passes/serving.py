@@ -25,16 +25,22 @@ def serve(
     Example: duecare passes serve --port 8480
     """
     from duecare.systems.passes.gates import centre_key
+    from duecare.systems.passes.lacking import lacking
     from duecare.systems.passes.server import serve as run
 
     with opened(home) as park:
         key = str(centre_key(park).verifier)
+        with park.home.database.session() as session:
+            gone = sum(each.count for each in lacking(session, park))
 
         def ready(address: str) -> None:
             if as_json:
-                print_json_line({"url": address, "key": key})
+                print_json_line({"url": address, "key": key, "missing": gone})
             else:
                 say(f"{plain(address)}  {plain(key)}")
+                if gone:
+                    words = "is one thing that is" if gone == 1 else f"are {gone} things that are"
+                    say(f"[yellow]! There {words} missing since a restore[/]: duecare passes missing")
             sys.stdout.flush()
 
         run(park, host, port, ready)

@@ -28,22 +28,22 @@ from duecare.evidence.outbox import record
 from duecare.rules.decision import Decision
 from duecare.rules.engine import Request
 from duecare.store.database import alone
-from duecare.systems.passes import holders, matching, offers
+from duecare.systems.passes import holders, lacking, matching, offers
 from duecare.systems.passes.holders import Held
 from duecare.systems.passes.matching import Template
 from duecare.systems.passes.methods import CARD_ID_CARD, METHODS, TICKET, Method
 from duecare.systems.passes.models import Conflict, ConflictKind, GateAnswer, Holder, Visit
 from duecare.systems.passes.park import Park, day_of
 from duecare.systems.passes.purposes import NOTICE, entry_methods
-from duecare.systems.passes.wire import WORDS, Answer, Question, Record, Word, words
+from duecare.systems.passes.wire import WORDS, Answer, Question, Record, Word, moment, words
 
 ANSWERS_KEPT = timedelta(days=30)
 """How long an answer is remembered, so that the same question is answered the same."""
 
-_HANDED_OVER = "handed_over"
+HANDED_OVER = "handed_over"
 """The member of a remembered answer that says that the gate's own record of the question was taken."""
 
-_NO_QUESTION = ""
+NO_QUESTION = ""
 """In the place of a question's fingerprint: the centre was never asked, or has forgotten its answer, and was handed the
 record."""
 
@@ -119,33 +119,34 @@ def settle(session: Session, conflict: int, *, by: str, note: str, at: datetime)
             f"Conflict {conflict} cannot be settled so.", hint="Name one that is open, and say what was found."
         )
     row.settled_at, row.settled_by, row.note = at, by, note
-    body = {"gate": row.gate, "kind": row.kind, "by": by, "note": note}
+    body = {"gate": row.gate, "key": row.key, "kind": row.kind, "by": by, "note": note}
     record(session, "entry:settle", f"conflict:{conflict}", body, at)
 
 
 def forget_answers(session: Session, at: datetime) -> None:
     """Forget the answers that no gate will ask for again. That a gate's record was taken is not forgotten: no gate
     has to say when it hands it over again."""
-    old, taken = GateAnswer.at < at - ANSWERS_KEPT, GateAnswer.answer[_HANDED_OVER].as_boolean()
+    old, taken = GateAnswer.at < at - ANSWERS_KEPT, GateAnswer.answer[HANDED_OVER].as_boolean()
     session.execute(delete(GateAnswer).where(old, taken.is_not(True)))
-    told = update(GateAnswer).where(old, GateAnswer.question != _NO_QUESTION)
-    session.execute(told.values(question=_NO_QUESTION, answer={_HANDED_OVER: True}))
+    told = update(GateAnswer).where(old, GateAnswer.question != NO_QUESTION)
+    session.execute(told.values(question=NO_QUESTION, answer={HANDED_OVER: True}))
 
 
 def ask(park: Park, session: Session, gate: str, held: Held, method: Method) -> Decision:
     """What the rules say to asking this holder to enter in this way."""
-    context = {
-        "biometric": method.biometric,
-        "agreed": _agreed(session, held, method),
-        "granted": _granted(session, held, method),
-    }
+    return _decide(park, session, gate, held, method, agreed=_agreed(session, held, method))
+
+
+def _decide(park: Park, session: Session, gate: str, held: Held, method: Method, *, agreed: bool) -> Decision:
+    context = {"biometric": method.biometric, "agreed": agreed, "granted": _granted(session, held, method)}
     return park.engine.decide(Request("enter", "Service", f"gate-{gate}", "Method", method.name, context))
 
 
 def _judge(park: Park, session: Session, gate: str, question: Question) -> _Case:
     found = holders.by_card(session, question.card)
     if found is None:
-        return _Case(None, _no("gate.unknown_card"))
+        restored = lacking.any_card(session, park)
+        return _Case(None, _no("gate.card_not_restored" if restored else "gate.unknown_card"))
     card, held = found
     if card.lost_at is not None:
         return _Case(held, _no("gate.card_lost"))
@@ -160,8 +161,19 @@ def _judge(park: Park, session: Session, gate: str, question: Question) -> _Case
         return _Case(held, _no("gate.not_offered"))
     decision = ask(park, session, gate, held, question.method)
     if not decision.allowed:
-        return _Case(held, (False, words(decision)))
+        return _Case(held, (False, _denied(park, session, gate, held, question.method, decision)))
     return _Case(held, None, words(decision))
+
+
+def _denied(
+    park: Park, session: Session, gate: str, held: Held, method: Method, decision: Decision
+) -> tuple[Word, ...]:
+    """Why this way in is denied. To one who took their consent to it back that is why, and nothing else: nobody has
+    changed what was agreed with them."""
+    if not method.purpose or not grants.withdrawn(session, str(held.holder.subject), method.purpose):
+        return words(decision)
+    alone = _decide(park, session, gate, held, method, agreed=True)
+    return (WORDS["gate.withdrawn"], *(() if alone.allowed else words(alone)))
 
 
 def _missing(park: Park, session: Session, gate: str, held: Held) -> tuple[Word, ...]:
@@ -255,6 +267,8 @@ def _record(
     body = {
         "gate": gate,
         "decision": answer.decision,
+        "key": key,
+        "at": moment(question.at),
         "method": question.method.name,
         "reasons": [word.id for word in answer.words],
         **_who(session, case.held),
@@ -266,7 +280,7 @@ def _reconcile(session: Session, park: Park, gate: str, said: Record) -> bool:
     """Take one record; whether a person has to look at it."""
     _lock(session, gate, said.key)
     known = session.get(GateAnswer, (gate, said.key))
-    if known is not None and _HANDED_OVER in known.answer:
+    if known is not None and HANDED_OVER in known.answer:
         return bool(session.scalar(select(exists().where(Conflict.gate == gate, Conflict.key == said.key))))
     found = holders.by_card(session, said.card)
     held = found[1] if found else None
@@ -278,11 +292,11 @@ def _reconcile(session: Session, park: Park, gate: str, said: Record) -> bool:
     if known is None:
         session.add(
             GateAnswer(
-                gate=gate, key=said.key, question=_NO_QUESTION, opened=said.open, answer={_HANDED_OVER: True}, at=at
+                gate=gate, key=said.key, question=NO_QUESTION, opened=said.open, answer={HANDED_OVER: True}, at=at
             )
         )
     else:
-        known.answer = {**known.answer, _HANDED_OVER: True}
+        known.answer = {**known.answer, HANDED_OVER: True}
     if said.open and held is not None and not entered:
         _visit(session, held, gate, said.method, said.at, said.key, offline=True)
     for kind in kinds:
@@ -298,6 +312,7 @@ def _reconcile(session: Session, park: Park, gate: str, said: Record) -> bool:
     body = {
         "gate": gate,
         "decision": said.key,
+        "at": moment(said.at),
         "open": said.open,
         "method": said.method,
         "reason": said.reason,
@@ -345,7 +360,7 @@ def _answered(session: Session, gate: str, key: str, fingerprint: str) -> Answer
         return None
     if row.question != fingerprint:
         raise AnotherQuestion(f"The key {key} was used for another question.", hint="Draw a new key for each question.")
-    said = {name: value for name, value in row.answer.items() if name != _HANDED_OVER}
+    said = {name: value for name, value in row.answer.items() if name != HANDED_OVER}
     return Answer.parse(json.dumps(said).encode())
 
 
@@ -361,8 +376,13 @@ def _fingerprint(question: Question) -> str:
 
 
 def _who(session: Session, held: Held | None) -> dict[str, str]:
-    subject = held.holder.subject if held else None
-    return {"holder": subjects.commitment(session, subject)} if subject else {}
+    """Of whom the evidence is: a holder by their commitment, a ticket, which is nobody's, by its own name."""
+    if held is None:
+        return {}
+    if held.product.named:
+        subject = held.holder.subject
+        return {"holder": subjects.commitment(session, subject)} if subject else {}
+    return {"ticket": held.sold.id}
 
 
 def _no(word: str) -> tuple[bool, tuple[Word, ...]]:

@@ -20,6 +20,7 @@ from duecare.systems.passes.models import Card, Holder, Pass, Period
 from duecare.systems.passes.park import Park
 from duecare.systems.passes.products import Product, product
 from duecare.systems.passes.purposes import CONTRACT
+from duecare.vault.entries import committed
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,15 @@ def of_pass(session: Session, pass_id: str) -> list[Held]:
     if not found:
         raise UnknownName("pass", pass_id, None)
     return [_held(session, holder) for holder in found]
+
+
+def card_commitment(session: Session, subject: str, card: str) -> str:
+    """What stands in the log for the card (digest) of a subject: nobody can tell which it was once their salt is gone.
+
+    Raises ``UnknownName``, ``UseError`` where it is.
+    """
+    subjects.commitment(session, subject)
+    return committed(card, subjects.subject(session, subject).salt or "")
 
 
 def with_a_pass(day: date) -> Select[str | None]:

@@ -139,7 +139,9 @@ class _Run:
     def _envelope(self, message: HolderMessage, address: str) -> Envelope:
         zh = self._park.home.settings.language == "zh"
         subject, text = (message.said[f"subject_{'zh' if zh else 'en'}"], message.said["zh" if zh else "en"])
-        key = sha256(f"{self._park.home.id}:message:{message.id}".encode()).hexdigest()[:32]
+        # With the time: a database that was restored gives the numbers of the messages that it has lost once more.
+        name = f"{self._park.home.id}:message:{message.id}:{message.created_at.isoformat()}"
+        key = sha256(name.encode()).hexdigest()[:32]
         paragraphs = "".join(f"<p>{escape(part)}</p>" for part in text.split("\n\n"))
         letter = Letter(subject, text, paragraphs, text, text, {})
         return Envelope(key, address, letter, message.created_at, message.id, 0)

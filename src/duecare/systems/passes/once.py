@@ -100,6 +100,17 @@ def once(
     cards by the write that they are handed. Two that come at once are done one after the other. Raises
     ``AnotherWrite``, and what ``do`` raises.
     """
+    result = _once(park, write, do, again)
+    park.log()
+    return result
+
+
+def _once(
+    park: Park,
+    write: Write,
+    do: Callable[[Session, Write], tuple[T, Mapping[str, Any]]],
+    again: Callable[[Session, Write, Mapping[str, Any]], T],
+) -> T:
     with park.home.database.session() as session:
         if not write.key:
             return do(session, write)[0]

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
+import structlog
+
 from duecare.clock import BEIJING
+from duecare.errors import DuecareError
+from duecare.evidence.outbox import sequence
 from duecare.rules.engine import Engine
 from duecare.store.home import Home
 
@@ -41,8 +45,21 @@ class Park:
         chosen = engine or Engine.load(home.settings.policies)
         return cls(home, Vault(home, chosen, witnessed_by=witnessed_by), chosen)
 
+    def log(self) -> None:
+        """Put what was recorded into the log, from which a database that is restored learns what ended since its
+        backup. Call it outside of any transaction.
+
+        What was done is done: a log that is busy or damaged is told, not raised, and takes it the next time.
+        """
+        try:
+            sequence(self.home.database, self.vault.log)
+            self.vault.newest.note()
+        except DuecareError as error:
+            structlog.get_logger().warning("the log waits", why=str(error))
+
     def close(self) -> None:
-        """Close the vault. The home stays open."""
+        """Close the vault, when the log has what was recorded. The home stays open."""
+        self.log()
         self.vault.close()
 
     def __enter__(self) -> Park:

@@ -11,6 +11,7 @@ none.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -23,7 +24,7 @@ from sqlalchemy.orm import Session
 from duecare.consent import notices, subjects
 from duecare.consent import purposes as declared
 from duecare.errors import BadInput, UseError
-from duecare.evidence.outbox import record
+from duecare.evidence.outbox import EvidenceEntry, record
 from duecare.systems.passes import holders, messages
 from duecare.systems.passes.holders import Held
 from duecare.systems.passes.messages import Text
@@ -33,6 +34,9 @@ from duecare.systems.passes.once import Write, once
 from duecare.systems.passes.park import Park, day_of
 from duecare.systems.passes.purposes import EXPIRED, NOTICE, entry_methods
 from duecare.vault import retention
+
+_PAID = "pass:refund"
+"""The kind of the evidence of a refund."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,33 @@ def quote(session: Session, pass_id: str, readers: Sequence[str], on: date) -> R
         share = period.price * len(leaving) / period.persons
         whole = whole.plus(pro_rata(share, period.first, period.last, on))
     return whole
+
+
+@dataclass(frozen=True)
+class Paid:
+    """A refund that was paid ``on`` a day, to so many ``persons`` together, and why."""
+
+    refund: Refund
+    on: date
+    persons: int
+    reason: str
+
+
+def paid(session: Session, held: Held) -> Paid | None:
+    """What was paid back to a holder, with those who left the pass at once with them; none where nothing was."""
+    subject = held.holder.subject
+    if subject is None or held.holder.left_on is None:
+        return None
+    mine = subjects.commitment(session, subject)
+    asked = select(EvidenceEntry.at, EvidenceEntry.body).where(
+        EvidenceEntry.subject == f"pass:{held.sold.id}", EvidenceEntry.kind == _PAID
+    )
+    for at, body in session.execute(asked):
+        said = json.loads(body)
+        if mine in said["holders"]:
+            refund = Refund(Decimal(said["amount"]), said["days_left"], said["days"], Decimal(said["price"]))
+            return Paid(refund, day_of(at), len(said["holders"]), said["reason"])
+    return None
 
 
 def pay_back(
@@ -160,7 +191,7 @@ def _pay(
         "reason": reason,
         "by": actor,
     }
-    record(session, "pass:refund", f"pass:{pass_id}", body, at)
+    record(session, _PAID, f"pass:{pass_id}", body, at)
     return refund
 
 

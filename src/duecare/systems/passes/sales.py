@@ -183,8 +183,11 @@ def _renew(
         retention.event(session, str(each.holder.subject), EXPIRED, last, ref=pass_id, at=at)
     body = {
         "product": bought.name,
+        "number": period.number + 1,
         "year": year,
         "price": str(price),
+        "persons": len(shared),
+        "way": way.method,
         "first": first.isoformat(),
         "last": last.isoformat(),
         "by": actor,
@@ -225,7 +228,9 @@ def report_lost(park: Park, subject: str, *, actor: str) -> int:
     """The cards of a holder open nothing from now on; how many they were. Raises ``UnknownName``."""
     with park.home.database.session() as session:
         holders.lock(session, subject)
-        return _lose(session, holders.by_subject(session, subject), actor, park)
+        lost = _lose(session, holders.by_subject(session, subject), actor, park)
+    park.log()
+    return lost
 
 
 def replace_card(park: Park, id_number: str, *, actor: str, pass_id: str = "", once_key: str = "") -> Issued:
@@ -243,7 +248,8 @@ def replace_card(park: Park, id_number: str, *, actor: str, pass_id: str = "", o
         _lose(session, found, actor, park)
         park.vault.seal(session, subject, {"entry_code": entry_code(number, shown)}, [ENTRY], actor)
         session.add(Card(digest=digest(number), holder_id=found.holder.id, issued_at=park.now(), lost_at=None))
-        record(session, "card:issue", f"pass:{found.sold.id}", {**_who(session, subject), "by": actor}, park.now())
+        body = {**_who(session, subject), "card": holders.card_commitment(session, subject, digest(number))}
+        record(session, "card:issue", f"pass:{found.sold.id}", {**body, "by": actor}, park.now())
         return Issued(subject, found.holder.method, number), {"method": found.holder.method}
 
     def again(session: Session, write: Write, kept: Mapping[str, Any]) -> Issued:
@@ -389,10 +395,12 @@ def _lose(session: Session, found: Held, actor: str, park: Park) -> int:
     lost = list(session.scalars(select(Card.digest).where(standing)))
     session.execute(update(Card).where(standing).values(lost_at=park.now()))
     if lost:
-        body = {**_who(session, found.holder.subject), "cards": len(lost), "by": actor}
+        subject = str(found.holder.subject)
+        which = sorted(holders.card_commitment(session, subject, each) for each in lost)
+        body = {**_who(session, subject), "cards": len(lost), "which": which, "by": actor}
         record(session, "card:lose", f"pass:{found.sold.id}", body, park.now())
     return len(lost)
 
 
-def _who(session: Session, subject: str | None) -> dict[str, str]:
-    return {"holder": subjects.commitment(session, subject)} if subject else {}
+def _who(session: Session, subject: str) -> dict[str, str]:
+    return {"holder": subjects.commitment(session, subject)}

@@ -26,6 +26,9 @@ from duecare.vault import retention
 SEND_EVERY = 60
 """Seconds between two looks for messages that are due."""
 
+LOG_EVERY = 5
+"""Seconds after which the log has what was decided at the gates, at the latest."""
+
 
 def application(park: Park) -> FastAPI:
     """The application over ``park``."""
@@ -50,11 +53,13 @@ def serve(park: Park, host: str, port: int, ready: Callable[[str], None]) -> Non
 
 
 def chores(park: Park) -> BackgroundScheduler:
-    """A scheduler, started, of what runs by itself: retention at once and hourly, messages, and forgetting answers."""
+    """A scheduler, started, of what runs by itself: retention at once and hourly, messages, forgetting answers, and the
+    log."""
     scheduler = retention.scheduled(park.vault)
     each = {"coalesce": True, "max_instances": 1, "next_run_time": datetime.now(BEIJING)}
     scheduler.add_job(messages.send, "interval", [park], seconds=SEND_EVERY, **each)
     scheduler.add_job(_forget, "interval", [park], days=1, **each)
+    scheduler.add_job(park.log, "interval", seconds=LOG_EVERY, **each)
     return scheduler
 
 

@@ -7,6 +7,7 @@ anybody else; and each right is one call.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import select
@@ -25,6 +26,7 @@ from duecare.systems.passes.models import Card, Conflict, Visit
 from duecare.systems.passes.once import Write, once_settled
 from duecare.systems.passes.park import Park, day_of
 from duecare.systems.passes.purposes import AT_SALE, NOTICE
+from duecare.systems.passes.refunds import Refund
 from duecare.vault import erasure, exports, retention
 from duecare.vault.erasure import Outcome
 
@@ -179,12 +181,20 @@ def _pass(park: Park, session: Session, subject: str) -> dict[str, Any] | None:
 
 
 def _refund(park: Park, session: Session, held: Held) -> dict[str, Any]:
-    """Whether a refund is owed, and what it would be today."""
-    owed = refunds.entitled(session, held, park.today())
-    if not owed:
-        return {"owed": False}
-    quote = refunds.quote(session, held.sold.id, [str(held.holder.subject)], park.today())
-    return {"owed": True, "amount": str(quote.amount), "days_left": quote.days_left, "days": quote.days}
+    """Whether a refund is owed, and what it would be today; or what was paid, when, why and how it was computed."""
+    if refunds.entitled(session, held, park.today()):
+        quote = refunds.quote(session, held.sold.id, [str(held.holder.subject)], park.today())
+        return {"owed": True, "paid": None, **_computed(quote)}
+    paid = refunds.paid(session, held)
+    if paid is None:
+        return {"owed": False, "paid": None}
+    said = {"on": paid.on, "persons": paid.persons, "reason": paid.reason, **_computed(paid.refund)}
+    return {"owed": False, "paid": said}
+
+
+def _computed(refund: Refund) -> dict[str, Any]:
+    """An amount, and what it was computed of."""
+    return {name: str(value) if isinstance(value, Decimal) else value for name, value in vars(refund).items()}
 
 
 def _notice(session: Session, subject: str) -> dict[str, Any]:

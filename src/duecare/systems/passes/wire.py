@@ -56,6 +56,12 @@ WORDS: dict[str, Word] = {
             "This card is not known; please ask at the pass centre.",
         ),
         Word(
+            "gate.card_not_restored",
+            "未登记的卡片。年卡中心的记录由备份恢复, 备份之后发出的卡片不在其中: 请持卡到年卡中心办理。",
+            "This card is not known. The pass centre was restored from a backup, and cards issued after it are "
+            "missing: please go to the pass centre with the card.",
+        ),
+        Word(
             "gate.card_lost",
             "此卡已挂失, 请到年卡中心领取新卡。",
             "This card was reported lost; a new one is at the pass centre.",
@@ -90,6 +96,11 @@ WORDS: dict[str, Word] = {
             "gate.not_offered",
             "不提供这种入园方式, 请出示年卡和身份证。",
             "This way in is not offered; please show card and ID card.",
+        ),
+        Word(
+            "gate.withdrawn",
+            "您已撤回对这种入园方式的同意, 请出示年卡和身份证。",
+            "The consent to this way in was withdrawn; please show card and ID card.",
         ),
         Word(
             "gate.not_enrolled",
