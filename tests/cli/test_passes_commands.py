@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ..systems.passes.people import HE, SHE
@@ -228,3 +229,4 @@ def test_after_a_restore_it_is_said_what_is_missing(desk: Desk, sold: dict[str, 
     assert later["pass_id"] in desk.shown("missing")
     with desk.serving() as served:
         assert served["missing"] == 2
+        assert httpx.get(f"{served['url']}/v1/openapi.json").status_code == 200

@@ -257,7 +257,7 @@ def test_a_correction_speaks_of_what_was_told_and_threads_under_it(
         session.execute(update(Alert).where(Alert.id == wrong.id).values(state=AlertState.CORRECTED.value))
     run(home)
     first, second = mails.parsed()
-    assert second["In-Reply-To"] == first["Message-ID"] == f"<{key_of(home, told.id)}@localhost>"
+    assert second["In-Reply-To"] == first["Message-ID"] == f"<{key_of(home, told.id, told.created_at)}@localhost>"
     text = second.get_body(("plain",))
     assert text is not None
     content = text.get_content()
@@ -281,8 +281,8 @@ def test_keys_differ_between_homes(tmp_path: Path) -> None:
     """The same row in two homes is two messages to the world."""
     with ExitStack() as stack:
         homes = [stack.enter_context(open_home(tmp_path / name, "")) for name in "ab"]
-        assert key_of(homes[0], 1) != key_of(homes[1], 1)
-        assert key_of(homes[0], 1) == key_of(homes[0], 1)
+        assert key_of(homes[0], 1, NOW) != key_of(homes[1], 1, NOW)
+        assert key_of(homes[0], 1, NOW) == key_of(homes[0], 1, NOW)
 
 
 def test_members_read_in_their_own_language(home: Home) -> None:

@@ -18,11 +18,12 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import rfc8785
+import structlog
 from sqlalchemy import BigInteger, Connection, Index, Integer, Text, bindparam, func, insert, select, text, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from duecare.clock import Clock, SystemClock, utc
-from duecare.errors import BadInput, EvidenceBroken
+from duecare.errors import BadInput, DuecareError, EvidenceBroken
 from duecare.evidence.checkpoint import Checkpoint, Note
 from duecare.evidence.log import Log
 from duecare.evidence.tiles import MAX_ENTRY, LogReader
@@ -164,6 +165,17 @@ def sequence(database: Database, log: Log) -> int:
                 return appended
 
 
+def keep_up(database: Database, log: Log) -> bool:
+    """As ``sequence``, for those whose act is done: a log that is busy or damaged is told, not raised, and takes it the
+    next time. Returns whether the log has all."""
+    try:
+        sequence(database, log)
+    except DuecareError as error:
+        structlog.get_logger().warning("the log waits", why=str(error))
+        return False
+    return True
+
+
 def waiting(database: Database) -> int:
     """How many committed entries are not in the log yet."""
     with database.session() as session:
@@ -183,9 +195,7 @@ def adopt(database: Database, log: Log, clock: Clock | None = None) -> list[Logg
     of any transaction and before anything is recorded. Raises ``EvidenceBroken`` where the database gave an id to
     something else than the log, or knows more than the log does; then nothing is changed.
     """
-    with database.session() as session:
-        highest = session.scalar(select(func.max(EvidenceEntry.leaf_index)))
-    if log.size == (0 if highest is None else highest + 1):
+    if not apart(database, log):
         return []
     with log.locked():
         size = log.size
@@ -208,6 +218,13 @@ def adopt(database: Database, log: Log, clock: Clock | None = None) -> list[Logg
                 body = {"entries": len(lost), "from_leaf": lost[0].index}
                 record(session, "evidence:adopt", f"log:{log.key.name}", body, (clock or SystemClock()).now())
     return lost
+
+
+def apart(database: Database, log: Log) -> bool:
+    """Whether database and log know different entries: one was restored, or a kill left what ``sequence`` mends."""
+    with database.session() as session:
+        highest = session.scalar(select(func.max(EvidenceEntry.leaf_index)))
+    return log.size != (0 if highest is None else highest + 1)
 
 
 def read_entries(

@@ -27,7 +27,10 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from duecare.clock import utc
 from duecare.errors import ChannelUnavailable, NotGranted, Terminal, Transient
+from duecare.evidence.log import Log
+from duecare.evidence.outbox import apart
 from duecare.radar.channels.channel import Channel, Envelope, Inside, Letter, Unanswered, channel_class, channel_names
 from duecare.radar.claims import LEASE, Backoff, Outcome, claim, free_the_dead, note, release, worker
 from duecare.radar.contacts import SERVICE, Point, open_many
@@ -127,15 +130,21 @@ def deliver(
     the run opens its own when it first needs an address. Raises ``KeyLost``; then what was claimed is due as before.
     """
     lexicon = lexicon or Lexicon.of(home)
-    digests = compose_due(home, lexicon)
     with ExitStack() as stack:
         run = _Run(home, vault, stack, lexicon, backoff or Backoff(), progress)
+        run.recover()
+        digests = compose_due(home, lexicon)
         return asyncio.run(run.run(DeliveryReport(digests=digests)))
 
 
-def key_of(home: Home, delivery_id: int) -> str:
-    """The idempotency key of a delivery: 32 hex digits, the same for ever, unlike that of any other home."""
-    return sha256(f"{home.id}:{called(delivery_id)}".encode()).hexdigest()[:32]
+def key_of(home: Home, delivery_id: int, made_at: datetime) -> str:
+    """The idempotency key of a delivery: 32 hex digits, the same for ever, unlike that of any other home.
+
+    A database that was restored gives the ids of what it has lost once more, to other alerts: the time when the
+    delivery was made (aware) tells them apart, so that no receiver takes a new one for one that it has.
+    """
+    name = f"{home.id}:{called(delivery_id)}:{utc(made_at).isoformat()}"
+    return sha256(name.encode()).hexdigest()[:32]
 
 
 class _Run:
@@ -159,6 +168,11 @@ class _Run:
         from duecare.vault.records import Vault
 
         return self._given or self._stack.enter_context(Vault(self._home))
+
+    def recover(self) -> None:
+        """Have a database that was restored know who was told since its backup, before anything is claimed."""
+        if apart(self._home.database, Log.at(self._home.path)):
+            _ = self._vault
 
     async def run(self, report: DeliveryReport) -> DeliveryReport:
         opened = {name: channel_class(name)(self._home) for name in channel_names()}
@@ -368,7 +382,7 @@ def prepare(home: Home, session: Session, ids: Sequence[int], rows: Rows) -> lis
         elif alert.corrects_id is not None:
             original = corrected.get(delivery.id)
             text = letter(alert, reader, rows.lexicon, original)
-            replies_to = key_of(home, original.delivery_id) if original and original.delivery_id else ""
+            replies_to = key_of(home, *original.delivery) if original and original.delivery else ""
         else:
             kind = (alert.id, member.language, member.zone)
             if kind not in written:
@@ -377,7 +391,7 @@ def prepare(home: Home, session: Session, ids: Sequence[int], rows: Rows) -> lis
         made[delivery.id] = _Ready(
             delivery,
             Envelope(
-                key=key_of(home, delivery.id),
+                key=key_of(home, delivery.id, delivery.created_at),
                 address="",
                 letter=text,
                 at=delivery.created_at,

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from duecare.consent import grants, subjects
 from duecare.errors import BadInput, Busy, UnknownName, UseError
+from duecare.evidence.outbox import Act, record, record_all
 from duecare.identifiers import spellings
 from duecare.radar import contacts, purposes
 from duecare.radar.channels.channel import channel_class, channel_names
@@ -195,6 +196,7 @@ def end_address(session: Session, address: ChannelAddress, *, at: datetime) -> N
     if address.channel == CENTRE:
         raise UseError("The message centre cannot be ended.", hint="End the watches instead.")
     address.state, address.ended_at = AddressState.ENDED.value, at
+    record(session, "address:end", f"address:{address.id}", {"recipient": address.commitment}, at)
 
 
 def add_watch(
@@ -257,6 +259,8 @@ def end_watch(session: Session, member: Member, entity: str, *, at: datetime) ->
     ended = session.execute(
         update(Watch).where(*active, Watch.entity == entity).values(ended_at=at).returning(Watch.id)
     ).all()
+    who = {} if member.subject is None else {"member": subjects.commitment(session, member.subject)}
+    record_all(session, [Act("watch:end", f"watch:{row.id}", who, at) for row in ended])
     if not ended:
         raise UnknownName(
             f"watch of {member.name} on", entity, list(session.scalars(select(Watch.entity).where(*active).limit(1000)))

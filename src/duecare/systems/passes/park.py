@@ -10,11 +10,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
-import structlog
-
 from duecare.clock import BEIJING
-from duecare.errors import DuecareError
-from duecare.evidence.outbox import sequence
+from duecare.evidence.outbox import keep_up
 from duecare.rules.engine import Engine
 from duecare.store.home import Home
 
@@ -51,11 +48,8 @@ class Park:
 
         What was done is done: a log that is busy or damaged is told, not raised, and takes it the next time.
         """
-        try:
-            sequence(self.home.database, self.vault.log)
+        if keep_up(self.home.database, self.vault.log):
             self.vault.newest.note()
-        except DuecareError as error:
-            structlog.get_logger().warning("the log waits", why=str(error))
 
     def close(self) -> None:
         """Close the vault, when the log has what was recorded. The home stays open."""
