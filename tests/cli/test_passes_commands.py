@@ -137,7 +137,7 @@ def test_a_change_at_the_counter(desk: Desk, sold: dict[str, Any]) -> None:
     assert "No refund is owed" in refused
     paid = desk.run("refund", sold["pass_id"], "--holder", his, "--reason", "declines faces")
     assert (paid["days_left"], paid["days"], paid["amount"]) == (364, 365, "678")
-    assert "退款 678 元: 所付 680 元, 共 365 天, 剩余 364 天; 事由: declines faces" in desk.shown("truth", his)
+    assert "退款 678 元: 所付 680.00 元, 共 365 天, 剩余 364 天; 事由: declines faces" in desk.shown("truth", his)
     assert "678 yuan were paid back on" in desk.shown("truth", his, language="en")
     assert desk.run("withdraw", hers, "mail_contact", code=0)["held"] == []
     assert "There is no purpose" in desk.run("withdraw", hers, "mail", code=2)

@@ -116,7 +116,7 @@ def test_the_page_says_what_was_paid_back(park: Park, sold: Sold, clock: SetCloc
     assert truth.truth(park, his)["pass"]["refund"] == {
         "owed": False,
         "paid": {
-            "on": date(2019, 10, 26), "persons": 1, "reason": "declines faces", "amount": "339", "price": "680",
+            "on": date(2019, 10, 26), "persons": 1, "reason": "declines faces", "amount": "339", "price": "680.00",
             "days_left": 182, "days": 365,
         },
     }  # fmt: skip

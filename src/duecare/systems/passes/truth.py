@@ -7,7 +7,7 @@ anybody else; and each right is one call.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from decimal import Decimal
+from decimal import ROUND_HALF_UP
 from typing import Any
 
 from sqlalchemy import select
@@ -25,6 +25,7 @@ from duecare.systems.passes.methods import CARD_ID_CARD, METHODS, method
 from duecare.systems.passes.models import Card, Conflict, Visit
 from duecare.systems.passes.once import Write, once_settled
 from duecare.systems.passes.park import Park, day_of
+from duecare.systems.passes.products import FEN
 from duecare.systems.passes.purposes import AT_SALE, NOTICE
 from duecare.systems.passes.refunds import Refund
 from duecare.vault import erasure, exports, retention
@@ -194,7 +195,8 @@ def _refund(park: Park, session: Session, held: Held) -> dict[str, Any]:
 
 def _computed(refund: Refund) -> dict[str, Any]:
     """An amount, and what it was computed of."""
-    return {name: str(value) if isinstance(value, Decimal) else value for name, value in vars(refund).items()}
+    price = str(refund.price.quantize(FEN, ROUND_HALF_UP))
+    return {"amount": str(refund.amount), "price": price, "days_left": refund.days_left, "days": refund.days}
 
 
 def _notice(session: Session, subject: str) -> dict[str, Any]:
