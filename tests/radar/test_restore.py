@@ -17,8 +17,9 @@ from tests.vault.copies import DatabaseCopy, drop_copy
 from duecare.clock import SetClock
 from duecare.evidence.log import Log
 from duecare.evidence.outbox import keep_up
+from duecare.radar.corrections import retract
 from duecare.radar.delivery import deliver
-from duecare.radar.models import ChannelAddress, Delivery, Message, Watch
+from duecare.radar.models import Alert, ChannelAddress, Delivery, Message, Watch
 from duecare.radar.watches import Reach, add_watch, end_address, end_watch, find_member
 from duecare.store.home import Home
 
@@ -116,3 +117,48 @@ def test_a_new_alert_is_not_taken_for_one_that_was_lost(rig: Rig) -> None:
             assert session.scalars(select(Delivery.id).where(Delivery.channel == "mail")).one() == first
     before, after = rig.reached()
     assert before[1] != after[1]
+
+
+def test_an_alert_that_was_taken_back_goes_to_nobody(rig: Rig) -> None:
+    """甲 was told, and has heard the correction; 乙 was owed the alert for his digest: nobody hears of it again."""
+    with rig.opened() as home:
+        watcher(home, "甲", ["A"], Reach("mail", "jia@example.org"))
+        watcher(home, "乙", ["A"], Reach("mail", "yi@example.org"), realtime=False, digest_hour=20)
+        alert(home, [passed("A")], at=NOW - timedelta(hours=1))
+    copy = rig.copy()
+    with rig.opened() as home:
+        deliver(home, lexicon=LEXICON)
+        with home.database.session() as session:
+            wrong = session.scalars(select(Alert.id)).one()
+        retract(home, wrong, "查证有误", "mei", reason_en="looked up wrongly")
+        deliver(home, lexicon=LEXICON)
+    told = rig.reached()
+    assert [to for to, _ in told] == ["jia@example.org", "jia@example.org"]
+    copy.put_back()
+    with rig.opened(timedelta(days=1)) as home:
+        deliver(home, lexicon=LEXICON)
+        assert rig.reached() == told
+        with home.database.session() as session:
+            assert session.get_one(Alert, wrong).state == "corrected"
+            assert session.get_one(Alert, -wrong).wording == {"zh": "查证有误", "en": "looked up wrongly"}
+
+
+def test_a_correction_that_nobody_had_heard_yet_is_owed(rig: Rig) -> None:
+    """The database was lost between the correction and its sending: it goes out to who was told, once."""
+    with rig.opened() as home:
+        watcher(home, "甲", ["A"], Reach("mail", "jia@example.org"))
+        alert(home, [passed("A")])
+    copy = rig.copy()
+    with rig.opened() as home:
+        deliver(home, lexicon=LEXICON)
+        with home.database.session() as session:
+            wrong = session.scalars(select(Alert.id)).one()
+        retract(home, wrong, "查证有误", "mei")
+    copy.put_back()
+    with rig.opened(timedelta(hours=1)) as home:
+        deliver(home, lexicon=LEXICON)
+        with home.database.session() as session:
+            placed = session.execute(select(Delivery.state).where(Delivery.channel == "centre")).all()
+            assert sorted(placed) == [("cancelled",), ("sent",)], "the correction stands in the centre"
+    first, second = rig.mails.parsed()
+    assert second["In-Reply-To"] == first["Message-ID"]

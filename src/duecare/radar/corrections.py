@@ -79,6 +79,27 @@ def correct(home: Home, session: Session, alert: Alert, reason: str, who: str, *
     if alert.state != AlertState.SENT.value:
         raise UseError(f"Alert {alert.id} was {alert.state} already.", hint="There is nothing left to take back.")
     now = home.clock.now()
+    done = take_back(session, alert, reason, reason_en or reason, now)
+    body: dict[str, Any] = {
+        "alert": alert.id,
+        "change": alert.change_id,
+        "correction": done.correction,
+        "recipients": done.recipients,
+        "cancelled": done.cancelled,
+        "rerouted": len(done.rerouted),
+        "left": done.left,
+        "waiting": done.waiting,
+        "by": who,
+        "reason": reason,
+        "reason_en": reason_en or reason,
+    }
+    record(session, "alert:correct", f"alert:{alert.id}", body, now)
+    return done
+
+
+def take_back(session: Session, alert: Alert, reason: str, reason_en: str, now: datetime) -> Correction:
+    """Stop what is due of a wrong alert, and owe its correction to those who were or may have been told; in the
+    caller's transaction, who leaves the evidence."""
     alert.state = AlertState.CORRECTED.value
     session.flush()
     before = _count(session, alert.id, Delivery.state == DeliveryState.CANCELLED.value)
@@ -88,7 +109,7 @@ def correct(home: Home, session: Session, alert: Alert, reason: str, who: str, *
     correction: Alert | None = None
     recipients, waiting, rerouted, left = 0, 0, tuple[int, ...](), 0
     if told:
-        correction = _correction_of(alert, reason, reason_en or reason, now)
+        correction = _correction_of(alert, reason, reason_en, now)
         session.add(correction)
         session.flush()
         rerouted, left = _address_correction(session, alert, correction, now)
@@ -96,20 +117,8 @@ def correct(home: Home, session: Session, alert: Alert, reason: str, who: str, *
         waiting = _count(session, correction.id, Delivery.state == DeliveryState.WAITING.value)
     else:
         alert.state = AlertState.WITHDRAWN.value
-    body: dict[str, Any] = {
-        "alert": alert.id,
-        "change": alert.change_id,
-        "correction": correction.id if correction else None,
-        "recipients": recipients,
-        "cancelled": cancelled,
-        "rerouted": len(rerouted),
-        "left": left,
-        "waiting": waiting,
-        "by": who,
-        "reason": reason,
-    }
-    record(session, "alert:correct", f"alert:{alert.id}", body, now)
-    return Correction(alert.id, body["correction"], recipients, cancelled, rerouted, left, waiting)
+    number = correction.id if correction else None
+    return Correction(alert.id, number, recipients, cancelled, rerouted, left, waiting)
 
 
 def _count(session: Session, alert_id: int, which: ColumnElement[bool]) -> int:

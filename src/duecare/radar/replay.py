@@ -1,7 +1,8 @@
 """What is done again on an older copy of the database, from the log: who was told since, and who is not to be told.
 
 A delivery that was due in the copy and was sent, given up or cancelled since is not due again. What went into a message
-centre is: its messages are lost with the database, and are placed anew. A watch and an address that ended have ended.
+centre is: its messages are lost with the database, and are placed anew. An alert that was taken back is stopped, and
+its correction owed to those who had not heard it. A watch and an address that ended have ended.
 
 The rule of this module: nobody is told twice, or at an address that has ended, because of a restore.
 """
@@ -13,8 +14,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, select, update
 
 from duecare.evidence.outbox import LoggedEntry
+from duecare.radar.corrections import take_back
 from duecare.radar.detour import CENTRE
-from duecare.radar.models import AddressState, ChannelAddress, Delivery, DeliveryState, Member, Watch
+from duecare.radar.models import AddressState, Alert, AlertState, ChannelAddress, Delivery, DeliveryState, Member, Watch
 from duecare.vault.copies import Copy, Replays
 
 _OVER = {"delivery:cancel": DeliveryState.CANCELLED, "delivery:give_up": DeliveryState.GIVEN_UP}
@@ -23,13 +25,23 @@ _OPEN = tuple(each.value for each in (DeliveryState.DUE, DeliveryState.SENDING, 
 
 def replays() -> Replays:
     """What the radar does again, by kind of evidence."""
-    return {"alert:send": _send, "watch:end": _end_watch, "address:end": _end_address, **dict.fromkeys(_OVER, _over)}
+    return {
+        "alert:send": _send,
+        "alert:correct": _correct,
+        "watch:end": _end_watch,
+        "address:end": _end_address,
+        **dict.fromkeys(_OVER, _over),
+    }
 
 
 def _send(copy: Copy, entry: LoggedEntry) -> None:
     """A recipient was told; with the last alert of a digest, the digest was sent."""
     row = copy.session.get(Delivery, int(entry.body["delivery"]))
-    if row is None or row.channel == CENTRE or row.state not in _OPEN or row.created_at > entry.at:
+    if row is None or row.state not in _OPEN or row.created_at > entry.at:
+        return
+    if row.channel == CENTRE:
+        row.unanswered = True  # they may have seen it: it is placed anew, or its correction is
+        copy.session.flush()
         return
     reached = copy.session.get_one(ChannelAddress, row.address_id)
     if reached.commitment != entry.body["recipient"]:
@@ -38,6 +50,18 @@ def _send(copy: Copy, entry: LoggedEntry) -> None:
     if row.digest_id is not None:
         told |= Delivery.id == row.digest_id
     _settle(copy, entry, told, DeliveryState.SENT)
+
+
+def _correct(copy: Copy, entry: LoggedEntry) -> None:
+    """An alert was wrong: it goes to nobody any more, and whoever was told is owed the correction; those to whom it
+    went say so in later entries."""
+    body = entry.body
+    alert = copy.session.get(Alert, body["alert"])
+    if alert is None or alert.change_id != body["change"] or alert.state != AlertState.SENT.value:
+        return
+    # Entries of earlier versions have the reason in one language.
+    take_back(copy.session, alert, body["reason"], body.get("reason_en", body["reason"]), entry.at)
+    copy.done[entry.kind] += 1
 
 
 def _over(copy: Copy, entry: LoggedEntry) -> None:
