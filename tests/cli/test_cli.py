@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 from duecare.cli import main
 from duecare.cli.app import app
 from duecare.evidence.cosignature import WitnessSigningKey
+from duecare.settings import Settings
+from duecare.store.home import Home
 from duecare.store.packs import PackWriter
 from tests.docs.cli_reference import commands
 
@@ -69,6 +71,21 @@ def test_help(words: str) -> None:
     if not hasattr(command, "commands"):
         assert "Example:" in shown.output
         assert "--json" in {option for param in command.params for option in param.opts}, f"{words} has no --json"
+
+
+@pytest.mark.parametrize("words", ["--version", "sources", "digest"])
+def test_a_command_loads_nothing_of_the_others(words: str, tmp_path: Path) -> None:
+    """A program that starts for one command does not wait for what it never uses."""
+    code = "import atexit, sys; from duecare.cli import main; atexit.register(lambda: print(*sys.modules)); main()"
+    home = {**os.environ, "DUECARE_HOME": str(tmp_path / "home")}
+    Home(Settings(home=tmp_path / "home")).database.close()
+    command = [sys.executable, "-c", code, *words.split()]
+    done = subprocess.run(command, env=home, capture_output=True, text=True, timeout=60)
+    loaded = {name for name in done.stdout.splitlines()[-1].split() if name.count(".") < 3}
+    assert "duecare.cli.app" in loaded
+    assert not loaded & {"duecare.cli.verify", "duecare.cli.passes", "alembic", "ibis", "scrapy", "fastapi", "tantivy"}
+    if words == "--version":
+        assert not loaded & {"sqlalchemy", "duckdb", "pyarrow", "cedarpy"}
 
 
 def test_from_a_file_to_answers(lists: tuple[Path, Path], tmp_path: Path) -> None:

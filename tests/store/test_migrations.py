@@ -9,6 +9,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 import duecare.consent.models
@@ -17,7 +18,7 @@ import duecare.radar.models
 import duecare.registers.models
 import duecare.systems.passes.models
 import duecare.vault.models  # noqa: F401  (the models register themselves with Base)
-from duecare.store.database import _MIGRATIONS, Base, Database
+from duecare.store.database import _MIGRATIONS, Base, Database, newest
 
 
 @pytest.fixture
@@ -25,6 +26,13 @@ def database(database_url: str) -> Iterator[Database]:
     database = Database(database_url)
     yield database
     database.close()
+
+
+def test_newest_version_is_the_end_of_the_migrations() -> None:
+    """The number that is read off their names is what alembic finds by reading them."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    assert newest() == ScriptDirectory.from_config(config).get_current_head()
 
 
 def test_migrated_schema_equals_the_models(database: Database) -> None:

@@ -1,41 +1,98 @@
-"""All commands, in one place."""
+"""All commands, in one place.
+
+The rule of this module: a command is loaded when it is called or shown, and none that is not.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from duecare.cli import cases, company, demo, ingest, snapshot, sources, witness
-from duecare.cli.backup import backup, restore
-from duecare.cli.certificate import certificate
-from duecare.cli.consent import consent
-from duecare.cli.correct import correct
-from duecare.cli.deliver import deliver
-from duecare.cli.digest import digest
-from duecare.cli.erase import erase
-from duecare.cli.held import held
-from duecare.cli.keys import keys
-from duecare.cli.notices import notices
 from duecare.cli.output import HomeOption
-from duecare.cli.passes import passes
-from duecare.cli.policies import policies
-from duecare.cli.proof import proof
-from duecare.cli.receipt import receipt
-from duecare.cli.retention import retention
-from duecare.cli.screen import screen
-from duecare.cli.tidy import tidy
-from duecare.cli.verify import verify
-from duecare.cli.watch import watch
 
-app = typer.Typer(
+_COMMANDS = {
+    "ingest": "ingest:ingest",
+    "crawl": "ingest:crawl",
+    "reread": "ingest:reread",
+    "tidy": "tidy:tidy",
+    "changes": "company:changes",
+    "company": "company:company",
+    "search": "company:search",
+    "snapshot": "snapshot:snapshot",
+    "demo": "demo:demo",
+    "cases": "cases:cases",
+    "deliver": "deliver:deliver",
+    "digest": "digest:digest",
+    "correct": "correct:correct",
+    "receipt": "receipt:receipt",
+    "held": "held:held",
+    "erase": "erase:erase",
+    "certificate": "certificate:certificate",
+    "backup": "backup:backup",
+    "restore": "backup:restore",
+    "proof": "proof:proof",
+    "verify": "verify:verify",
+    "sources": "sources:app",
+    "screen": "screen:screen",
+    "watch": "watch:watch",
+    "consent": "consent:consent",
+    "notices": "notices:notices",
+    "retention": "retention:retention",
+    "keys": "keys:keys",
+    "witness": "witness:app",
+    "passes": "passes:passes",
+    "policies": "policies:policies",
+}
+"""Every command, in the order in which they are shown: its module in this package, and its name there."""
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands by their names, each loaded when it is asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        return _loaded(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
+
+
+class _Duecare(TyperGroup):
+    """The program itself."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{**given, "commands": _Commands()})
+
+
+@cache
+def _loaded(name: str) -> Any:
+    module, _, member = _COMMANDS[name].partition(":")
+    found = getattr(import_module(f"duecare.cli.{module}"), member)
+    alone = _typer()
+    if isinstance(found, typer.Typer):
+        alone.add_typer(found, name=name)
+    else:
+        alone.command(name=name)(found)
+    return typer.main.get_group(alone).commands[name]
+
+
+def _typer(**given: Any) -> typer.Typer:
+    return typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False, **given)
+
+
+app = _typer(
     name="duecare",
     help="Data services with due care (注意义务): official registers, real differences, careful alerts, proof.",
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    add_completion=False,
+    cls=_Duecare,
 )
 
 
@@ -53,42 +110,3 @@ def every(
     ] = False,
 ) -> None:
     """What can be given before any command: ``--home`` counts for all of them."""
-
-
-app.add_typer(sources.app, name="sources")
-app.command()(ingest.ingest)
-app.command()(ingest.crawl)
-app.command()(ingest.reread)
-app.command()(tidy)
-app.command()(company.changes)
-app.command()(company.company)
-app.command()(company.search)
-app.command()(snapshot.snapshot)
-app.command()(demo.demo)
-app.command()(cases.cases)
-for name, command in (
-    ("screen", screen),
-    ("watch", watch),
-    ("deliver", deliver),
-    ("digest", digest),
-    ("correct", correct),
-    ("consent", consent),
-    ("notices", notices),
-    ("receipt", receipt),
-    ("held", held),
-    ("erase", erase),
-    ("certificate", certificate),
-    ("retention", retention),
-    ("keys", keys),
-    ("backup", backup),
-    ("restore", restore),
-    ("proof", proof),
-    ("verify", verify),
-    ("witness", witness.app),
-    ("passes", passes),
-    ("policies", policies),
-):
-    if isinstance(command, typer.Typer):
-        app.add_typer(command, name=name)
-    else:
-        app.command(name=name)(command)

@@ -12,12 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import DateTime, Dialect, Engine, MetaData, Select, create_engine, event, func, select, text
-from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy import DateTime, Dialect, Engine, MetaData, Select, create_engine, event, func, inspect, select, text
+from sqlalchemy.engine import URL, Connection, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator
@@ -85,20 +81,16 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the schema to the newest version; does nothing where it is there already."""
-        config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS))
-        head = ScriptDirectory.from_config(config).get_current_head()
         try:
             with self.engine.connect() as connection:
-                current = MigrationContext.configure(connection).get_current_revision()
+                current = _version(connection)
         except DBAPIError as error:  # nothing was asked for yet, so it is the address or the server
             raise self._closed(error) from None
-        if current == head:
+        if current == newest():
             return
         try:
             with self.engine.begin() as connection:
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                _upgrade(connection)
         except OperationalError as error:
             raise self._closed(error) from None
 
@@ -116,6 +108,28 @@ class Database:
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
+
+
+def newest() -> str:
+    """The newest version of the schema: the number that begins the name of the last migration."""
+    return max(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _upgrade(connection: Connection) -> None:
+    # Loaded by the few that need it: it takes longer than most commands.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def exists_at(url: str) -> bool:

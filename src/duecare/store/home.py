@@ -9,6 +9,7 @@ import uuid
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 from sqlalchemy import text
@@ -18,10 +19,12 @@ from duecare.errors import BadInput
 from duecare.settings import Settings
 from duecare.store import durable
 from duecare.store.database import Database
-from duecare.store.lake import Lake
 from duecare.store.lock import holding
 from duecare.store.readers import Readers
 from duecare.store.snapshots import Snapshots
+
+if TYPE_CHECKING:
+    from duecare.store.lake import Lake
 
 
 class Home:
@@ -67,6 +70,9 @@ class Home:
     @cached_property
     def lake(self) -> Lake:
         """The lake's engine."""
+        # Loaded by those who use it: the engine takes longer than most commands.
+        from duecare.store.lake import Lake
+
         (self.path / "lake").mkdir(exist_ok=True)
         return Lake(self.path / "lake", memory_limit=self.settings.memory_limit, threads=self.settings.threads)
 
