@@ -19,6 +19,7 @@ from duecare.evidence.cosignature import WitnessSigningKey
 from duecare.settings import Settings
 from duecare.store.home import Home
 from duecare.store.packs import PackWriter
+from tests import program
 from tests.docs.cli_reference import commands
 
 ROOT = Path(__file__).parents[2]
@@ -47,9 +48,7 @@ ROWS = "CIK,Ticker,Name,Exchange\n0000000001,AA,{name},NYSE\n0000000002,BB,Beta 
 
 def run(*words: object, home: Path | None = None) -> subprocess.CompletedProcess[str]:
     """The program with these words."""
-    environment = {**os.environ, "DUECARE_HOME": str(home)} if home else dict(os.environ)
-    command = [sys.executable, "-m", "duecare", *map(str, words)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    return program.run(*words, env={**os.environ, "DUECARE_HOME": str(home)} if home else None)
 
 
 @pytest.fixture
@@ -305,13 +304,13 @@ def test_a_reader_who_has_had_enough_is_no_failure(form: list[str], tmp_path: Pa
     path.write_text("CIK,Ticker,Name,Exchange\n" + rows)
     assert run("ingest", "us-sec-issuers-history", path, home=home).returncode == 0
     command = [sys.executable, "-m", "duecare", "changes", *form, "--home", str(home)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
-        assert program.stdout is not None
-        assert program.stderr is not None
-        first = program.stdout.readline()
-        program.stdout.close()
-        assert program.wait(60) == 0
-        assert program.stderr.read() == ""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        first = running.stdout.readline()
+        running.stdout.close()
+        assert running.wait(60) == 0
+        assert running.stderr.read() == ""
     assert first.startswith('{"entity": "0000000001"' if form == ["--json"] else "seen in")
 
 
@@ -508,9 +507,7 @@ def test_two_homes_never_touch(lists: tuple[Path, Path], tmp_path: Path, databas
     assert names["name"] == "Alfa Inc"
     assert sorted(path.relative_to(tmp_path) for path in (tmp_path / "one").rglob("*")) == before
     shared = {**os.environ, "DUECARE_DATABASE_URL": database_url}
-    command = [sys.executable, "-m", "duecare", "changes", "--home"]
-    first = subprocess.run([*command, str(tmp_path / "three")], env=shared, capture_output=True, text=True)
-    second = subprocess.run([*command, str(tmp_path / "four")], env=shared, capture_output=True, text=True)
+    first, second = (program.run("changes", "--home", tmp_path / name, env=shared) for name in ("three", "four"))
     assert first.returncode == 0, first.stderr
     assert second.returncode == 2
     assert "another home" in second.stderr.replace("\n", " ")

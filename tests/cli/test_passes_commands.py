@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from .. import program
 from ..systems.passes.people import HE, SHE
 
 
@@ -35,20 +36,13 @@ class Desk:
         }
 
     def run(self, *words: str, code: int = 0, given: str = "") -> Any:
-        done = subprocess.run(
-            [sys.executable, "-m", "duecare", "passes", *words, "--json"],
-            cwd=self.folder, env=self.environment, capture_output=True, text=True, input=given, timeout=120,
-        )  # fmt: skip
+        done = program.run("passes", *words, "--json", cwd=self.folder, env=self.environment, given=given)
         assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
         return json.loads(done.stdout) if done.stdout else done.stderr
 
     def shown(self, *words: str, language: str = "zh") -> str:
         environment = {**self.environment, "COLUMNS": "200", "DUECARE_LANGUAGE": language}
-        done = subprocess.run(
-            [sys.executable, "-m", "duecare", "passes", *words],
-            cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-        return done.stdout
+        return program.run("passes", *words, cwd=self.folder, env=environment).stdout
 
     @contextmanager
     def serving(self) -> Iterator[dict[str, Any]]:
@@ -96,10 +90,9 @@ def test_a_gate_on_one_machine(desk: Desk, sold: dict[str, Any], served: dict[st
         {"card": his["card"], "id_number": SHE.id_number},
         {"nonsense": 1},
     ]
-    running = subprocess.run(
-        [sys.executable, "-m", "duecare", "passes", "gate", "run", "--dir", "east"],
-        cwd=desk.folder, input="".join(json.dumps(line) + "\n" for line in lines), capture_output=True, text=True,
-        env=desk.environment, timeout=120,
+    running = program.run(
+        "passes", "gate", "run", "--dir", "east",
+        cwd=desk.folder, env=desk.environment, given="".join(json.dumps(line) + "\n" for line in lines),
     )  # fmt: skip
     answers = [json.loads(line) for line in running.stdout.splitlines()]
     assert [each["open"] for each in answers] == [True, False, False]

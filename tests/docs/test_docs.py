@@ -17,6 +17,7 @@ from duecare.registers.changes import KINDS
 from duecare.registers.tables import COLUMNS
 from duecare.settings import Settings
 
+from .. import program
 from .cli_reference import commands, reference, runs
 
 ROOT = Path(__file__).parents[2]
@@ -51,14 +52,15 @@ def test_blocks_run(page: str, found: list[tuple[str, str]], desk: Path) -> None
     environment = {**os.environ, "DUECARE_HOME": str(desk / "home"), "PYTHONPATH": str(ROOT / "src")}
     for language, body in found:
         if language == "python":
-            runs_it = [[sys.executable, "-c", body]]
+            command = [sys.executable, "-c", body]
+            runs_it = [subprocess.run(command, cwd=desk, env=environment, capture_output=True, text=True, timeout=120)]
         else:
             lines = [line[2:] for line in body.splitlines() if line.startswith("$ ")]
-            kept = [line for line in lines if not line.startswith(SLOW)]
-            runs_it = [[sys.executable, "-m", *shlex.split(line, comments=True)] for line in kept]
-        for each in runs_it:
-            done = subprocess.run(each, cwd=desk, env=environment, capture_output=True, text=True, timeout=120)
-            assert done.returncode == 0, f"{page}: {each[2:]}\n{done.stdout}\n{done.stderr}"
+            typed = [shlex.split(line, comments=True) for line in lines if not line.startswith(SLOW)]
+            assert {name for name, *_ in typed} <= {"duecare"}
+            runs_it = (program.run(*words, cwd=desk, env=environment) for _, *words in typed)
+        for done in runs_it:
+            assert done.returncode == 0, f"{page}: {done.args}\n{done.stdout}\n{done.stderr}"
 
 
 def test_reference_of_the_command_line_is_current() -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from .. import program
+
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "run-a-park.md"
 _BLOCK = re.compile(r"^```(console|toml|json|text)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _FILES = {"toml": "home/settings.toml", "json": "holders.json", "text": "id.txt"}
@@ -36,17 +38,17 @@ class Reader:
     def type(self, line: str) -> str:
         for placeholder, value in self.words.items():
             line = re.sub(rf"\b{placeholder}\b", value, line)
-        command = [sys.executable, "-m", *shlex.split(line.removesuffix("&"))]
+        name, *words = shlex.split(line.removesuffix("&"))
+        assert name == "duecare"
         if line.endswith("&"):
             self.stop()
+            command = [sys.executable, "-m", name, *words]
             self.centre = subprocess.Popen(
                 command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, text=True
             )
             assert self.centre.stdout is not None
             return self.centre.stdout.readline()
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=120
-        )
+        done = program.run(*words, cwd=self.folder, env=self.environment)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 

@@ -37,6 +37,7 @@ from duecare.evidence.log import Log
 from duecare.evidence.outbox import record, sequence
 from duecare.store.database import Database
 
+from .. import program
 from . import independent_verifier as independent
 from .witnessing import Served
 
@@ -416,8 +417,7 @@ BOTH = ("--key", "log.pub", "--witness", "witness.pub")
 
 
 def verify(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "duecare", "verify", *arguments, "--home", str(folder / "absent")]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    return program.run("verify", *arguments, "--home", folder / "absent", cwd=folder)
 
 
 def test_verified_by_who_has_only_the_files(files: Path) -> None:

@@ -9,8 +9,6 @@ import shutil
 import signal
 import socket
 import stat
-import subprocess
-import sys
 import threading
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +33,7 @@ from duecare.evidence.log import Log
 from duecare.evidence.witness import SIZE_TYPE, Answer, Submission, Witness
 from duecare.evidence.witness_server import serve
 
+from .. import program
 from .witnessing import Served
 
 KEY = SigningKey("duecare/test", bytes(range(32)))
@@ -517,9 +516,7 @@ def test_a_request_under_way_is_answered_before_it_ends(tmp_path: Path) -> None:
 
 
 def run(*arguments: object) -> Any:
-    return subprocess.run(
-        [sys.executable, "-m", "duecare", "witness", *map(str, arguments)], capture_output=True, text=True, timeout=60
-    )
+    return program.run("witness", *arguments)
 
 
 def test_the_commands(tmp_path: Path) -> None:
