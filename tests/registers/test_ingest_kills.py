@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +24,7 @@ from duecare.store.home import Home
 from duecare.store.packs import PackWriter
 from duecare.store.upkeep import strays
 
+from .. import program
 from .listing import SOURCE, day
 from .lives import write_snapshots
 
@@ -205,6 +209,32 @@ def test_a_killed_crawl_leaves_no_process_behind(tmp_path: Path) -> None:
     while any(_runs(child) for child in started) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(_runs(child) for child in started)
+
+
+KILLED = """
+import os, signal, sys
+def kill(event, given):
+    if event == "open" and str(given[0]).endswith("/plain") and str(given[1]).startswith("r"):
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(kill)
+from duecare.cli import main
+main()
+"""
+
+
+def test_what_a_killed_ingest_had_unpacked_goes_with_the_next(tmp_path: Path) -> None:
+    """An ingest that is killed while it reads what it unpacked leaves it behind; the next one removes it."""
+    packed, temporary = tmp_path / "2025-02-27.csv.gz", tmp_path / "temporary"
+    temporary.mkdir()
+    packed.write_bytes(gzip.compress(b"CIK,Ticker,Name,Exchange\n0000000001,AA,Alpha Inc,NYSE\n"))
+    words = ["ingest", "us-sec-issuers-history", str(packed)]
+    environment = {**os.environ, "DUECARE_HOME": str(tmp_path / "home"), "TMPDIR": str(temporary)}
+    killed = subprocess.run([sys.executable, "-c", KILLED, *words], env=environment, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert [path.name for path in temporary.rglob("*") if path.is_file()] != []
+    done = program.run(*words, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert list(temporary.iterdir()) == []
 
 
 def _runs(process: str) -> bool:

@@ -9,7 +9,6 @@ import codecs
 import gzip
 import lzma
 import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from duecare.errors import BadInput, UseError
+from duecare.store import passing
 
 _CHUNK = 8 << 20
 _SMALL = 100 << 20  # bytes that are unpacked from anything
@@ -58,8 +58,8 @@ def unpacked(path: Path, *, suffixes: tuple[str, ...], encoding: str = "utf-8") 
     """
     if not path.is_file():
         raise BadInput(f"There is no file {path}.", hint="Give the path of a file that was downloaded.")
-    with tempfile.TemporaryDirectory(prefix="duecare-") as folder:
-        plain = _unpack(path, Path(folder), suffixes)
+    with passing.folder() as folder:
+        plain = _unpack(path, folder, suffixes)
         if plain.size == 0:
             raise BadInput(f"{path.name} is empty.", hint="Download it again; nothing was changed.")
         if codecs.lookup(encoding).name != "utf-8":

@@ -12,12 +12,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryDirectory
+from tempfile import NamedTemporaryFile
 
 import zstandard
 
 from duecare.errors import UnknownName, UseError
-from duecare.store import durable
+from duecare.store import durable, passing
 
 _CHUNK = 1 << 20
 _COMPRESSED = {".gz", ".zip", ".zst", ".parquet", ".bz2", ".xz", ".pack"}
@@ -80,8 +80,8 @@ class Snapshots:
     def restored(self, name: str, filename: str) -> Iterator[Path]:
         """The snapshot as a file called ``filename`` again, for as long as the block lasts."""
         found = self._known(name)
-        with TemporaryDirectory(prefix="duecare-") as folder:
-            path = Path(folder) / Path(filename).name
+        with passing.folder() as folder:
+            path = folder / Path(filename).name
             if found.suffix == ".raw":
                 os.link(found, path) if _same_device(found, path.parent) else shutil.copyfile(found, path)
             else:
