@@ -115,6 +115,14 @@ def test_wrong_policies_are_refused(tmp_path: Path, text: str, why: str) -> None
     assert "0.cedar" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["MINE.CEDAR", "mine.Cedar"])
+def test_a_file_of_policies_is_read_however_its_suffix_is_written(name: str, tmp_path: Path) -> None:
+    """A policy that was passed over would silently not hold."""
+    (tmp_path / name).write_text(NO_NEWS, encoding="utf-8")
+    news = Request("alert", "Service", "radar", "Change", "1", EVENT, {"section": "news"})
+    assert not Engine.load(tmp_path).decide(news).allowed
+
+
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     """A folder of policies that is not there is an error: its policies would silently not hold."""
     with pytest.raises(BadInput, match="is not there"):

@@ -62,13 +62,15 @@ def holdings() -> list[PolicyFile]:
 
 
 def operator_files(folder: Path) -> list[PolicyFile]:
-    """The ``*.cedar`` files in an operator's folder. Raises ``BadInput`` where there is no such folder."""
+    """The ``*.cedar`` files in an operator's folder, however the suffix is written. Raises ``BadInput`` where there is
+    no such folder."""
     if not folder.is_dir():
         raise BadInput(
             f"The folder of your own policies, {folder}, is not there.",
             hint="Make it, or take the setting policies (DUECARE_POLICIES) back.",
         )
-    return [PolicyFile.read(path, operator=True) for path in sorted(folder.glob("*.cedar"))]
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".cedar")
+    return [PolicyFile.read(path, operator=True) for path in found]
 
 
 def read_policies(sources: Sequence[PolicyFile], schema: Schema) -> list[Policy]:
