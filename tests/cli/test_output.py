@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from duecare.cli.output import print_rows, table
+from duecare.cli.output import in_short, plain, print_rows, table
 
 CODE, WHEN, SOURCE = "91330100BAN2K2G66D", "2026-10-26 08:00", "cn-enterprise-registration-2002-2003"
 SAID = "我司正常经营，从未清算。请更正。" * 8
@@ -47,3 +47,11 @@ def test_what_steers_a_terminal_is_written_out(capsys: pytest.CaptureFixture[str
     assert "A\\u001b[31m" in out
     assert "甲\\u202e乙\\u009b公司 نص" in out
     assert not {"\x1b", "\x9b", "\u202e"} & set(out)
+
+
+def test_what_is_said_in_a_line_does_not_steer_it_either() -> None:
+    """Any text from outside that stands in a sentence: what overwrites, colours or turns the line is written out."""
+    assert plain("A\x1b[2J\r甲\u202e乙\u2066") == "A\\u001b[2J\\u000d甲\\u202e乙\\u2066"
+    assert plain("first\n\tsecond") == "first\n\tsecond"
+    assert plain("\u200fחברה\u200e שלום") == "חברה שלום"
+    assert in_short("甲\u202e乙\r\n丙", "zh") == "甲乙 丙"

@@ -47,6 +47,45 @@ def test_every_form_says_date_window_source_snapshot_and_verification(reader: Re
     assert told.data["data"]["not_after"] == (NOW - timedelta(hours=10)).isoformat()
 
 
+STEERS = "".join(map(chr, (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))))
+BREAKS = "\r\n\x00\x1b\x85\x9b\u2028\u2029"
+
+
+@BOTH
+def test_what_a_register_says_steers_no_line(reader: Reader) -> None:
+    """Characters that turn a line round or break it, in any value, are in no form; programs get the value as read."""
+    clean = {"name": "A", "before": {"address": "旧 街"}, "after": {"address": "新街"}}
+    planted = {
+        "name": f"A{STEERS}",
+        "before": {"address": f"旧{STEERS}{BREAKS}街"},
+        "after": {"address": f"{STEERS}新街"},
+    }
+    told, said = letter(made(**clean), reader, LEXICON), letter(made(**planted), reader, LEXICON)
+    assert (said.subject, said.text, said.html, said.short, said.markdown) == (
+        told.subject, told.text, told.html, told.short, told.markdown,
+    )  # fmt: skip
+    assert not set(STEERS) & set(said.subject + said.text + said.html + said.short + said.markdown)
+    assert said.data["data"]["before"] == planted["before"]
+
+
+@BOTH
+def test_a_value_from_right_to_left_keeps_its_place(reader: Reader) -> None:
+    """Hebrew and Arabic letters stay; on a page each value stands apart, so that before and after do not change
+    places, and plain text has no character that is not seen."""
+    said = {"name": "שלום בעמ", "before": {"address": "רחוב הרצל"}, "after": {"address": "شارع"}}
+    alert = made(**said)
+    told = letter(alert, reader, LEXICON)
+    assert "<bdi>רחוב הרצל</bdi> → <bdi>شارع</bdi>" in told.html
+    assert "<bdi>שלום בעמ</bdi>" in told.html
+    for form in (told.text, told.markdown, told.data["data"]["content"][0]):
+        assert "רחוב הרצל → شارع" in form
+    assert not set(STEERS) & set(told.subject + told.text + told.html + told.short + told.markdown)
+    correction = made(**said, corrects_id=1, wording={"zh": "误", "en": "wrong"})
+    taken_back = letter(correction, reader, LEXICON, Told(alert, NOW))
+    assert "<bdi>רחוב הרצל</bdi> → <bdi>شارع</bdi>" in taken_back.html
+    assert not set(STEERS) & set(taken_back.text + taken_back.html + taken_back.short + taken_back.markdown)
+
+
 @BOTH
 @pytest.mark.parametrize("kind", ["event", "lapse", "correction"])
 def test_what_is_undated_never_reads_as_today(reader: Reader, kind: str) -> None:

@@ -30,6 +30,7 @@ _FIRST_ROWS = 200
 _LEAST_TEXT = 12
 _ENDLESS = 1_000_000
 _TURNING = frozenset(("LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"))
+_MARKS = frozenset("\u061c\u200e\u200f")
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -62,6 +63,8 @@ HomeOption = Annotated[
         "--home", help="Folder where everything lives (default: DUECARE_HOME or ~/.duecare).", callback=_home_given
     ),
 ]
+FOR_EVER = "it is kept in the public log for ever: name no person (永久存入公开日志, 请勿写入个人信息)."
+"""What is said of every free text that goes into the evidence."""
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -123,32 +126,37 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     first = list(islice(coming, _FIRST_ROWS))
     if not first:
         return
-    widths = [max(cell_len(_unseen(cell)) for cell in column) for column in zip(columns, *first, strict=True)]
+    widths = [max(cell_len(_flat(cell)) for cell in column) for column in zip(columns, *first, strict=True)]
     sys.stdout.write(_line(columns, widths))
     for row in chain(first, coming):
         sys.stdout.write(_line(row, widths))
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    flat = [" ".join(_unseen(cell).split()) for cell in cells]
+    flat = [_flat(cell) for cell in cells]
     padded = [cell + " " * (width - cell_len(cell)) for cell, width in zip(flat[:-1], widths, strict=False)]
     return "  ".join([*padded, flat[-1]]) + "\n"
 
 
+def _flat(cell: str) -> str:
+    return _unseen(" ".join(cell.split()))
+
+
 def _unseen(text: str) -> str:
-    """``text`` with the characters that steer a terminal or turn the line round written out, and no more obeyed."""
-    return "".join(f"\\u{ord(each):04x}" if _steers(each) else each for each in text)
+    """``text`` with the characters that steer a terminal or turn the line round written out, and no more obeyed; the
+    marks that texts from right to left carry with their letters are left out."""
+    return "".join(f"\\u{ord(each):04x}" if _steers(each) else each for each in text if each not in _MARKS)
 
 
 def _steers(character: str) -> bool:
     return unicodedata.bidirectional(character) in _TURNING or (
-        unicodedata.category(character) == "Cc" and not character.isspace()
+        unicodedata.category(character) == "Cc" and character not in "\n\t"
     )
 
 
 def plain(text: object) -> str:
-    """``text`` without meaning as markup."""
-    return escape(str(text))
+    """``text`` without meaning as markup, and without power over the terminal."""
+    return escape(_unseen(str(text)))
 
 
 def program() -> str:
@@ -260,6 +268,11 @@ def fail(error: DuecareError) -> None:
             errors.print(f"  {plain(reason)}")
     if error.hint:
         errors.print(f"  {plain(error.hint)}")
+
+
+def warn(said: str) -> None:
+    """Say what may not be meant, and go on."""
+    errors.print(f"[yellow]warning:[/] {plain(said)}")
 
 
 def _plain(value: Any) -> Any:

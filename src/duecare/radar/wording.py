@@ -8,6 +8,7 @@ from, when we saw it, and whether it was checked (case 1).
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -15,14 +16,14 @@ from functools import cache, lru_cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from duecare.clock import BEIJING
 from duecare.radar.channels.channel import Letter
 from duecare.radar.models import Alert
 from duecare.radar.reader import Lexicon, Reader
 from duecare.radar.told import Told
-from duecare.registers.field_words import field_word, shortened
+from duecare.registers.field_words import field_word, shortened, steady
 from duecare.registers.sections import CATEGORY_WORDS, RISK_WORDS, Category, RiskLevel
 
 _KINDS: dict[str, tuple[str, str]] = {
@@ -48,13 +49,18 @@ SHORT = 500
 
 _UNDATED = ("日期不详（来源未给出日期）", "not known (the source gives no date)")
 _CHANGE_UNDATED = ("日期不详（来源未给出这次变更的日期）", "not known (the source gives no date of this change)")
+_APART, _TOGETHER = "\u2068", "\u2069"
+"""Around a value that is written from right to left: what stands beside it is not drawn into its direction."""
+
 _APPROVED = "approved_on"
 """核准日期: the day on which the register approved the last change of ``basic``, and so of a change that moved it."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One alert for one reader, in words. ``entity_link`` and ``snapshot_link`` are empty without a public address."""
+    """One alert for one reader, in words. ``entity_link`` and ``snapshot_link`` are empty without a public address.
+    In ``content``, a value from right to left is set apart, which a form shows (``isolated``) or leaves out (``flat``).
+    """
 
     alert_id: int
     entity: str
@@ -89,7 +95,7 @@ def row(alert: Alert, reader: Reader, lexicon: Lexicon, told: Told | None = None
         content = _content(alert, before, after, reader)
     return Row(
         alert_id=alert.id,
-        entity=alert.entity,
+        entity=steady(alert.entity),
         name=shortened(alert.name or alert.entity, reader.language, 300),
         entity_link=lexicon.link(f"/company/{alert.entity}"),
         section=lexicon.section(alert.source, alert.section, reader),
@@ -101,7 +107,7 @@ def row(alert: Alert, reader: Reader, lexicon: Lexicon, told: Told | None = None
         window=_window(alert, reader),
         content=content,
         source=lexicon.source(alert.source, reader),
-        page=alert.address if _is_page(alert) else "",
+        page=steady(alert.address) if _is_page(alert) else "",
         snapshot=alert.snapshot,
         snapshot_link=lexicon.link(f"/snapshots/{alert.snapshot}") if alert.snapshot else "",
         seal=seal,
@@ -187,7 +193,7 @@ def as_json(alert: Alert, one: Row) -> dict[str, Any]:
         "page": alert.address,
         "snapshot": alert.snapshot,
         "verification": None if one.retraction else alert.verification,
-        "content": list(one.content),
+        "content": [flat(line) for line in one.content],
         "why": alert.wording,
     }
 
@@ -196,7 +202,8 @@ def short(one: Row, reader: Reader) -> str:
     """One paragraph for SMS, of at most ``SHORT`` characters: what, the register's date, when we saw it, the source,
     the verification. What is too long is cut in its middle, never the words that say what it is."""
     if one.retraction:
-        said = [within(one.content[0], 240), *(within(line, 200) for line in one.content[1:])]
+        first, *more = map(flat, one.content)
+        said = [within(first, 240), *(within(line, 200) for line in more)]
         return within(reader.say("【更正】", "[Correction] ") + reader.say("", " ").join(said), SHORT)
     name = within(one.name, 60)
     return reader.say(
@@ -215,12 +222,22 @@ def within(text: str, most: int) -> str:
     return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
 
 
+def flat(line: str) -> str:
+    """``line`` of a row's content as plain text, in which no character steers."""
+    return line.replace(_APART, "").replace(_TOGETHER, "")
+
+
+def isolated(line: str) -> Markup:
+    """The same in HTML, with what is set apart in an element of its own."""
+    return Markup(str(escape(line)).replace(_APART, "<bdi>").replace(_TOGETHER, "</bdi>"))
+
+
 def markdown(one: Row, reader: Reader) -> str:
     """A row for WeCom. A correction repeats no date and no risk of what was wrong."""
     label, colon = reader.say, reader.say("：", ": ")
     name = f"[{_mark(one.name)}]({one.entity_link})" if one.entity_link else _mark(one.name)
     risk = "" if one.retraction else f' · <font color="{one.risk_colour}">{one.risk}</font>'
-    lines = [f"{name} · {one.section} {one.what}{risk}", *(f"> {_mark(line)}" for line in one.content)]
+    lines = [f"{name} · {one.section} {one.what}{risk}", *(f"> {_mark(flat(line))}" for line in one.content)]
     if not one.retraction:
         lines += [
             f"> {label('登记日期', 'Register’s date')}{colon}{one.dated}",
@@ -260,7 +277,7 @@ def _template(name: str) -> Template:
 
 @cache
 def _templates() -> Environment:
-    return Environment(
+    made = Environment(
         loader=PackageLoader("duecare.radar"),
         autoescape=lambda name: bool(name and ".html" in name),
         undefined=StrictUndefined,
@@ -268,6 +285,8 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    made.filters.update(flat=flat, isolated=isolated)
+    return made
 
 
 def _value(text: str | None) -> dict[str, Any] | None:
@@ -338,7 +357,7 @@ def _content(
         return (*which, *lines)
     value = after if after is not None else before
     words = [
-        f"{field_word(alert.section, name, reader.language)} {shortened(str(part), reader.language)}"
+        f"{field_word(alert.section, name, reader.language)} {_plain(part, reader)}"
         for name, part in (value or {}).items()
         if part
     ]
@@ -352,12 +371,19 @@ def _which(alert: Alert, after: Mapping[str, Any], reader: Reader) -> tuple[str,
         return ()
     for name, part in after.items():
         if part and before.get(name) == part:
-            return (f"{field_word(alert.section, name, reader.language)} {shortened(str(part), reader.language)}",)
+            return (f"{field_word(alert.section, name, reader.language)} {_plain(part, reader)}",)
     return ()
 
 
 def _plain(value: Any, reader: Reader) -> str:
-    return shortened(str(value), reader.language) if value not in (None, "") else reader.say("（空）", "(empty)")
+    if value in (None, ""):
+        return reader.say("（空）", "(empty)")
+    return _apart(shortened(str(value), reader.language))
+
+
+def _apart(text: str) -> str:
+    turned = any(unicodedata.bidirectional(each) in ("R", "AL") for each in text)
+    return f"{_APART}{text}{_TOGETHER}" if turned else text
 
 
 def _is_page(alert: Alert) -> bool:
@@ -370,7 +396,7 @@ def _checked_by(alert: Alert, reader: Reader, lexicon: Lexicon) -> str:
         return ""
     if alert.address in lexicon.titles:
         return reader.say("（{}）", " ({})").format(lexicon.source(alert.address, reader))
-    name = within(alert.address, 80)
+    name = within(steady(alert.address), 80)
     return reader.say(f"（名单 {name}）", f" (list {name})")
 
 
@@ -382,8 +408,8 @@ def _retraction(alert: Alert, reader: Reader, lexicon: Lexicon, told: Told | Non
     else:
         wrong = row(told.alert, reader, lexicon)
         what = reader.say(
-            f"{wrong.name}：{wrong.section} {wrong.what}（{'；'.join(wrong.content)}）",
-            f"{wrong.name}: {wrong.section} {wrong.what} ({'; '.join(wrong.content)})",
+            f"{_apart(wrong.name)}：{wrong.section} {wrong.what}（{'；'.join(wrong.content)}）",
+            f"{_apart(wrong.name)}: {wrong.section} {wrong.what} ({'; '.join(wrong.content)})",
         )
         on = reader.moment(told.at or told.alert.created_at)
         first = reader.say(

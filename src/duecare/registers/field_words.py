@@ -6,8 +6,13 @@ is shown of a value is the register's own too, and where it is not all, that is 
 
 from __future__ import annotations
 
+import re
+
 SHOWN = 2000
 """Characters of one value that are shown: more than a scope of business has, and little enough for a mail."""
+
+_TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 _WORDS: dict[str, tuple[str, str]] = {
     "action": ("处理结果", "action"),
@@ -173,9 +178,18 @@ def field_word(section: str, field: str, language: str) -> str:
     return words[0] if language == "zh" else words[1]
 
 
+def steady(text: str) -> str:
+    """``text`` on one line that runs in its own direction: without the characters that turn round what stands beside
+    them, and with a space where one breaks the line or steers what shows it. The letters of a script stay as they are.
+    """
+    return _BREAKS.sub(" ", _TURNS.sub("", text))
+
+
 def shortened(value: str, language: str, most: int = SHOWN, *, whole: tuple[str, str] | None = None) -> str:
-    """``value`` as it is shown to a reader: whole, or its first ``most`` characters, and then how long it is and where
-    the whole is (``whole``, in Chinese and English; else in the snapshot). What is stored stays as it is."""
+    """``value`` as it is shown to a reader: ``steady``, and whole, or its first ``most`` characters, and then how long
+    it is and where the whole is (``whole``, in Chinese and English; else in the snapshot). What is stored stays as it
+    is."""
+    value = steady(value)
     if len(value) <= most:
         return value
     where = (whole or ("全文见官网快照", "the snapshot has it whole"))[0 if language == "zh" else 1]
