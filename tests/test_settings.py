@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import duecare
 from duecare.errors import BadInput, UnknownName
 from duecare.settings import _SHAPES, Settings, load
 
@@ -53,6 +54,13 @@ def test_a_bad_file_of_settings_is_named(text: str, says: str, tmp_path: Path) -
     with pytest.raises((BadInput, UnknownName)) as refused:
         load(home=tmp_path)
     assert says.replace("HOME", str(tmp_path)) in str(refused.value)
+
+
+def test_a_notebook_is_warned_of_a_misspelt_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever opens a home in Python hears of a variable that is not read."""
+    monkeypatch.setenv("DUECARE_MEMORY", "1GB")
+    with pytest.warns(UserWarning, match=r"DUECARE_MEMORY is no setting .* Did you mean DUECARE_MEMORY_LIMIT\?"):
+        duecare.open(tmp_path)
 
 
 def test_every_kind_of_setting_has_words() -> None:

@@ -22,8 +22,12 @@ __version__ = "0.1.0"
 
 def open(home: str | Path | None = None) -> Companies:
     """The service over the home at ``home`` (default: ``DUECARE_HOME``, or ``~/.duecare``)."""
-    from duecare.settings import load
+    import warnings
+
+    from duecare.settings import load, not_settings
     from duecare.store.home import Home
     from duecare.systems.companies.service import Companies
 
+    for said in not_settings():
+        warnings.warn(said, stacklevel=2)
     return Companies(Home(load(home=home)))

@@ -17,6 +17,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from duecare.errors import BadInput, UnknownName
 
+_PREFIX = "DUECARE_"
+_OF_TESTS = ("TEST_", "DATA")
+"""How the names of variables begin that only the tests read."""
+
 
 class WitnessSetting(BaseModel):
     """Where an independent witness is reached, and the public key under which its cosignatures verify."""
@@ -30,7 +34,7 @@ class WitnessSetting(BaseModel):
 class Settings(BaseSettings):
     """Where things live and how they behave. Times are in seconds, sizes in bytes unless a name says otherwise."""
 
-    model_config = SettingsConfigDict(env_prefix="DUECARE_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True)
 
     home: Path = Field(default=Path("~/.duecare"), description="Folder of the lake, the log, snapshots and database.")
     database_url: str = Field(default="", description="SQLAlchemy address; empty: SQLite in the home folder.")
@@ -154,6 +158,22 @@ def load(**given: Any) -> Settings:
     return settings
 
 
+def not_settings() -> list[str]:
+    """What is wrong with each variable of the environment that is called like a setting and is none, in a sentence."""
+    from difflib import get_close_matches
+
+    said = list[str]()
+    for variable in sorted(os.environ):
+        name = variable.upper().removeprefix(_PREFIX)
+        if name == variable.upper() or name.lower() in Settings.model_fields or name.startswith(_OF_TESTS):
+            continue
+        near = get_close_matches(name.lower(), Settings.model_fields, n=1)
+        said.append(
+            f"{variable} is no setting and is not read." + (f" Did you mean {_variable(near[0])}?" if near else "")
+        )
+    return said
+
+
 _SHAPES: Mapping[Any, str] = {
     int: "a whole number",
     float: "a number",
@@ -168,7 +188,7 @@ _LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less tha
 
 
 def _variable(name: str) -> str:
-    return f"DUECARE_{name.upper()}"
+    return f"{_PREFIX}{name.upper()}"
 
 
 def _wrong(place_in: list[str], kind: str, value: Any, file: str) -> BadInput | UnknownName:

@@ -72,6 +72,25 @@ def test_help(words: str) -> None:
         assert "--json" in {option for param in command.params for option in param.opts}, f"{words} has no --json"
 
 
+@pytest.mark.parametrize(
+    ("name", "warned"),
+    [
+        ("DUECARE_RETRY_HOUR", "DUECARE_RETRY_HOUR is no setting and is not read. Did you mean DUECARE_RETRY_HOURS?"),
+        ("DUECARE_COLOUR_SCHEME_XYZ", "DUECARE_COLOUR_SCHEME_XYZ is no setting and is not read."),
+        ("DUECARE_RETRY_HOURS", ""),
+        ("duecare_retry_hours", ""),
+        ("DUECARE_TEST_POSTGRES", ""),
+        ("DUECARE_DATA", ""),
+    ],
+)
+def test_a_misspelt_setting_is_told_once(name: str, warned: str, tmp_path: Path) -> None:
+    """A variable that nothing reads is told on standard error with the nearest that is read, and is no error."""
+    done = program.run("sources", "--json", env={**os.environ, "DUECARE_HOME": str(tmp_path), name: "7"})
+    assert done.returncode == 0
+    assert done.stderr == (f"warning: {warned}\n" if warned else "")
+    assert json.loads(done.stdout)
+
+
 @pytest.mark.parametrize("words", ["--version", "sources", "digest"])
 def test_a_command_loads_nothing_of_the_others(words: str, tmp_path: Path) -> None:
     """A program that starts for one command does not wait for what it never uses."""

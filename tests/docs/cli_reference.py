@@ -45,7 +45,8 @@ def reference() -> str:
         for name, field in Settings.model_fields.items()
     ]
     parts.append(
-        "## Settings\n\nThe environment wins over `settings.toml` in the home folder, which wins over the default.\n\n"
+        "## Settings\n\nThe environment wins over `settings.toml` in the home folder, which wins over the default. "
+        "A variable\nthat is called like a setting and is none is told on standard error.\n\n"
         "| setting | environment | | default |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )
     return "\n".join(parts)

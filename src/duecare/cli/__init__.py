@@ -24,9 +24,12 @@ def main() -> None:
 def _run() -> None:
     # Loading them takes a while, in which Ctrl-C may come as well.
     from duecare.cli.app import app
-    from duecare.cli.output import fail, heard, log_to_errors
+    from duecare.cli.output import fail, heard, log_to_errors, warn
+    from duecare.settings import not_settings
 
     log_to_errors()
+    for said in not_settings():
+        warn(said)
     try:
         with heard():
             app()
