@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from duecare.cli.output import (
+    FOR_EVER,
     HomeOption,
     JsonOption,
     console,
@@ -55,7 +56,7 @@ def correct(
         int | None, typer.Option(metavar="ALERT", help="Take this alert back without a notice.", show_default=False)
     ] = None,
     by: Annotated[str, typer.Option(help="Who decides.", show_default=False)] = "",
-    reason: Annotated[str, typer.Option(help="Why; recipients are told it.", show_default=False)] = "",
+    reason: Annotated[str, typer.Option(help=f"Why; recipients are told it, and {FOR_EVER}", show_default=False)] = "",
     reason_en: Annotated[str, typer.Option(help="The same for those who read English.", show_default=False)] = "",
     home: HomeOption = None,
     as_json: JsonOption = False,

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from duecare.cli.output import HomeOption, JsonOption, console, counting, filled, moment, plain, print_json, say, table
+from duecare.cli.output import (
+    FOR_EVER,
+    HomeOption,
+    JsonOption,
+    console,
+    counting,
+    filled,
+    moment,
+    plain,
+    print_json,
+    say,
+    table,
+)
 from duecare.clock import parse_moment
 from duecare.settings import load
 from duecare.store.home import Home
@@ -97,7 +109,7 @@ def run(home: HomeOption = None, as_json: JsonOption = False) -> None:
 @retention.command()
 def hold(
     article: Annotated[str, typer.Option("--article", help="The law or order that has it kept.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why it applies here; it is kept.")],
+    reason: Annotated[str, typer.Option("--reason", help=f"Why it applies here; {FOR_EVER}")],
     by: ByOption,
     subject: Annotated[
         str | None, typer.Option("--subject", help="One person (default: all).", callback=filled)
@@ -128,7 +140,7 @@ def hold(
 @retention.command()
 def lift(
     number: Annotated[int, typer.Argument(help="The number of the hold.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why it ends; it is kept.")],
+    reason: Annotated[str, typer.Option("--reason", help=f"Why it ends; {FOR_EVER}")],
     by: ByOption,
     home: HomeOption = None,
     as_json: JsonOption = False,

@@ -13,6 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from duecare.cli.output import (
+    FOR_EVER,
     HomeOption,
     JsonOption,
     console,
@@ -37,7 +38,7 @@ TargetArgument = Annotated[
     str, typer.Argument(metavar="HOLD|BATCH", help="A hold's number, or a batch's name.", callback=filled)
 ]
 ByOption = Annotated[str, typer.Option("--by", help="Who decides.", show_default=False)]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept as evidence.", show_default=False)]
+ReasonOption = Annotated[str, typer.Option("--reason", help=f"Why; {FOR_EVER}", show_default=False)]
 EntityOption = Annotated[
     list[str] | None,
     typer.Option("--entity", help="Only this company; repeat for more.", show_default=False, callback=filled),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from duecare.cli.files import read_bytes
-from duecare.cli.output import HomeOption, JsonOption, print_json, say
+from duecare.cli.output import FOR_EVER, HomeOption, JsonOption, print_json, say
 from duecare.cli.passes.centre import SCREEN, ByOption, PassArgument, SubjectArgument, count, done, opened
 from duecare.errors import BadInput
 
@@ -58,7 +58,7 @@ def renew(pass_id: PassArgument, by: ByOption = "clerk", home: HomeOption = None
 def refund(
     pass_id: PassArgument,
     holder: Annotated[list[str], typer.Option("--holder", help="Who leaves it; repeat for more.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.")],
+    reason: Annotated[str, typer.Option("--reason", help=f"Why; {FOR_EVER}")],
     goodwill: Annotated[bool, typer.Option("--goodwill", help="Pay though nothing is owed.")] = False,
     by: ByOption = "clerk",
     home: HomeOption = None,

@@ -143,7 +143,9 @@ def pay_back(
     reason, ``UseError`` where nothing is owed.
     """
     if not reason.strip():
-        raise BadInput("A refund has no reason.", hint="Say why it is paid; it is kept.")
+        raise BadInput(
+            "A refund has no reason.", hint="Say why it is paid; it is kept in the public log for ever: name no person."
+        )
     asked = {"write": "refund", "pass": pass_id, "holders": list(readers), "reason": reason, "goodwill": goodwill}
     write = Write.of(park, actor, once_key, asked)
 
