@@ -11,15 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests import program
 
 HOME = ("--size", "400", "--days", "5", "--json")
 
 
 def duecare(*words: str) -> subprocess.CompletedProcess[str]:
     """The program, as a person runs it."""
-    return subprocess.run(
-        [sys.executable, "-m", "duecare", *words], capture_output=True, text=True, timeout=280, check=False
-    )
+    return program.run(*words, timeout=280)
 
 
 @contextmanager

@@ -514,7 +514,7 @@ _rows = st.lists(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    lists=st.lists(st.tuples(_rows, st.sampled_from(["whole", "additions", "listed"])), min_size=1, max_size=5),
+    lists=st.lists(st.tuples(_rows, st.sampled_from(["whole", "additions", "listed"])), min_size=2, max_size=5),
     data=st.data(),
 )
 def test_order_of_arrival_does_not_matter(
@@ -533,9 +533,11 @@ def test_order_of_arrival_does_not_matter(
         path = write_list(folder, str(number), kept, {"basic": coverage, "people": coverage}, reads)
         paths.append((path, day(number)))
     ends = []
-    for index, order in enumerate([paths, paths[::-1], data.draw(st.permutations(paths))]):
+    orders = dict.fromkeys(map(tuple, (paths, paths[::-1], data.draw(st.permutations(paths)))))
+    for index, order in enumerate(orders):
         with Home(load(home=folder / f"home{index}", lapse_floor=0)) as opened:
             for path, at in order:
                 ingest_file(opened, ListAdapter(), path, at)
             ends.append((facts(opened), held(opened)))
-    assert ends[0] == ends[1] == ends[2]
+    assert len(ends) > 1
+    assert all(end == ends[0] for end in ends)
