@@ -25,6 +25,116 @@ SPARK = os.environ.get("DUECARE_TEST_SPARK") == "1"
 """Whether Spark must be there: `make spark` installs it."""
 
 
+class Shelf:
+    """Databases as the migrations make them on the server, each for one test at a time.
+
+    To make one and to drop it takes longer than most tests. So the one that a test leaves is brought back for the next,
+    to the rows and counters that it began with, in new files. One that was analyzed, or whose schema is not what it
+    was, is dropped. It gets another name, so that who was left over from an earlier test finds nothing at the old one.
+    """
+
+    def __init__(self, admin: psycopg.Connection) -> None:
+        self._admin = admin
+        self._free: list[str] = []
+        self._template = self._made()
+        Database(address_of(self._template)).close()
+        with psycopg.connect(address_of(self._template)) as connection:
+            self._tables = [name for (name,) in connection.execute(_TABLES)]
+            self._schema = connection.execute(_SCHEMA).fetchone()
+            self._rows = {table: self._copied(connection, table) for table in self._full(connection)}
+            self._counters = connection.execute(_COUNTERS).fetchall()
+
+    def __enter__(self) -> Shelf:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in (*self._free, self._template):
+            self._drop(name)
+
+    def take(self) -> str:
+        """The name of one."""
+        return self._free.pop() if self._free else self._made(f"TEMPLATE {self._template}")
+
+    def give_back(self, name: str) -> None:
+        """Done with that one."""
+        try:
+            with psycopg.connect(address_of(name), autocommit=True) as connection:
+                connection.execute(_END_THE_OTHERS)
+                kept = connection.execute(_SCHEMA).fetchone() == self._schema
+                if kept:
+                    self._empty(connection)
+        except psycopg.Error:  # the test itself dropped it, or put another in its place
+            kept = False
+        if kept:
+            self._free.append(_new_name())
+            self._admin.execute(f"ALTER DATABASE {name} RENAME TO {self._free[-1]}")
+        else:
+            self._drop(name)
+
+    def _empty(self, connection: psycopg.Connection) -> None:
+        connection.execute("SET session_replication_role = replica")  # no trigger that refuses it is asked
+        full = self._full(connection)
+        if full:
+            connection.execute(f"TRUNCATE {', '.join(full)} CASCADE")
+        with connection.cursor() as cursor:
+            for table, rows in self._rows.items():
+                with cursor.copy(f"COPY {table} FROM STDIN") as into:
+                    into.write(rows)
+            cursor.executemany("SELECT setval(%s, %s, %s)", self._counters)
+
+    @staticmethod
+    def _copied(connection: psycopg.Connection, table: str) -> bytes:
+        with connection.cursor().copy(f"COPY {table} TO STDOUT") as out:
+            return b"".join(out)
+
+    def _full(self, connection: psycopg.Connection) -> list[str]:
+        each = (f"(SELECT '{name}' FROM {name} LIMIT 1)" for name in self._tables)
+        return [name for (name,) in connection.execute(" UNION ALL ".join(each))]
+
+    def _made(self, how: str = "") -> str:
+        name = _new_name()
+        self._admin.execute(f"CREATE DATABASE {name} {how}")
+        return name
+
+    def _drop(self, name: str) -> None:
+        self._admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+_TABLES = """
+    SELECT relname FROM pg_class
+    WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'alembic_version'
+"""
+_END_THE_OTHERS = """
+    SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+_SCHEMA = """
+    SELECT (SELECT version_num FROM alembic_version), md5(string_agg(part, ',' ORDER BY part)) FROM (
+        SELECT concat('namespace ', oid, nspname) FROM pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_'
+        UNION ALL SELECT concat('relation ', oid, relname, relkind, CASE WHEN relkind = 'r' THEN reltuples END)
+            FROM pg_class WHERE relnamespace = 'public'::regnamespace
+        UNION ALL SELECT concat('column ', attrelid, attname, attnum, atttypid, attnotnull, atthasdef, attisdropped)
+            FROM pg_attribute JOIN pg_class ON attrelid = pg_class.oid AND relnamespace = 'public'::regnamespace
+        UNION ALL SELECT concat('trigger ', oid, tgname, tgenabled) FROM pg_trigger
+        UNION ALL SELECT concat('constraint ', oid, conname) FROM pg_constraint
+        UNION ALL SELECT concat('function ', oid, prosrc) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    ) AS parts (part)
+"""
+_COUNTERS = """
+    SELECT format('%I.%I', schemaname, sequencename), coalesce(last_value, start_value), last_value IS NOT NULL
+    FROM pg_sequences
+"""
+
+
+def _new_name() -> str:
+    return f"duecare_{uuid.uuid4().hex[:12]}"
+
+
+def address_of(name: str) -> str:
+    """Where the database of this name is."""
+    return POSTGRES.rsplit("/", 1)[0] + f"/{name}"
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No setting of the person who runs the tests leaks into them, and no note of theirs into that person's files."""
@@ -43,11 +153,10 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated_database() -> Iterator[str]:
-    """The name of the same on the server, for new databases to be made from."""
-    with _server() as admin, _database(admin) as name:
-        Database(_address_of(name)).close()
-        yield name
+def shelf() -> Iterator[Shelf]:
+    """Such databases on the server."""
+    with _server() as admin, Shelf(admin) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)
@@ -73,9 +182,10 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'test.db'}"
         return
-    template = request.getfixturevalue("migrated_database")
-    with _server() as admin, _database(admin, f"TEMPLATE {template}") as name:
-        yield _address_of(name)
+    shelf: Shelf = request.getfixturevalue("shelf")
+    name = shelf.take()
+    yield address_of(name)
+    shelf.give_back(name)
 
 
 @contextmanager
@@ -88,20 +198,6 @@ def _server() -> Iterator[psycopg.Connection]:
         pytest.skip(f"no PostgreSQL at {POSTGRES}; set DUECARE_TEST_POSTGRES")
     with admin:
         yield admin
-
-
-@contextmanager
-def _database(admin: psycopg.Connection, how: str = "") -> Iterator[str]:
-    name = f"duecare_{uuid.uuid4().hex[:12]}"
-    admin.execute(f"CREATE DATABASE {name} {how}")
-    try:
-        yield name
-    finally:
-        admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-
-
-def _address_of(name: str) -> str:
-    return POSTGRES.rsplit("/", 1)[0] + f"/{name}"
 
 
 @pytest.fixture(scope="session")
