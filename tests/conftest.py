@@ -25,6 +25,12 @@ SPARK = os.environ.get("DUECARE_TEST_SPARK") == "1"
 """Whether Spark must be there: `make spark` installs it."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a slow test come first, so that at the end none is left to one worker while the other waits."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 class Shelf:
     """Databases as the migrations make them on the server, each for one test at a time.
 

@@ -512,6 +512,7 @@ _rows = st.lists(
 ).map(lambda rows: [(s, e, "" if s == "basic" else k, t) for s, e, k, t in rows])
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lists=st.lists(st.tuples(_rows, st.sampled_from(["whole", "additions", "listed"])), min_size=2, max_size=5),
