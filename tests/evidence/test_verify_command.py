@@ -55,12 +55,12 @@ class Files:
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
     home, outside = tmp_path / "home", tmp_path / "outside"
-    add(home, "alert:1", "alert:2")
+    add(home, "digest:1", "digest:2")
     outside.mkdir()
     shutil.copy(home / "log" / "checkpoint", outside / "noted")
     shutil.copy(home / "keys" / "log.pub", outside / "log.pub")
-    add(home, "alert:3", "alert:1")
-    made = run("proof", "alert:1", "--out", outside, "--home", home, "--json")
+    add(home, "digest:3", "digest:1")
+    made = run("proof", "digest:1", "--out", outside, "--home", home, "--json")
     assert made.exit_code == 0, made.output
     paths = [Path(each["file"]) for each in json.loads(made.stdout)]
     assert len(paths) == 2
@@ -81,7 +81,7 @@ def test_a_proof_is_verified_by_an_outsider(files: Files) -> None:
 
 def test_a_proof_is_compared_with_the_log_at_hand(files: Files) -> None:
     """In the home of the log, the third answer is that the log only grew since."""
-    add(files.home, "alert:9")
+    add(files.home, "digest:9")
     result = run("verify", files.proof, "--home", files.home, "--json")
     assert result.exit_code == 0, result.output
     answer = json.loads(result.stdout)
@@ -89,7 +89,7 @@ def test_a_proof_is_compared_with_the_log_at_hand(files: Files) -> None:
         ("form", True), ("signature", True), ("inclusion", True), ("growth", True),
     ]  # fmt: skip
     assert answer["holds"]
-    assert answer["entry"]["subject"] == "alert:1"
+    assert answer["entry"]["subject"] == "digest:1"
 
 
 def test_a_changed_proof_is_refused(files: Files) -> None:
@@ -139,12 +139,12 @@ def test_a_log_put_back_is_found_out(files: Files) -> None:
 def test_the_whole_log(files: Files) -> None:
     """``--all`` re-derives everything, finds a changed entry, and compares with what was noted."""
     result = run("verify", "--all", "--home", files.home, "--json")
-    names = ["signature", "entries", "tiles", "root"]
+    names = ["signature", "entries", "tiles", "root", "alerts"]
     assert [check["name"] for check in json.loads(result.stdout)["checks"]] == names
     assert result.exit_code == 0
     assert run("verify", files.noted, "--all", "--home", files.home).exit_code == 0
     bundle = next((files.home / "log" / "tile" / "entries").rglob("4"))
-    bundle.write_bytes(bundle.read_bytes().replace(b"alert:3", b"alert:4"))
+    bundle.write_bytes(bundle.read_bytes().replace(b"digest:3", b"digest:4"))
     result = run("verify", "--all", "--home", files.home)
     assert result.exit_code == 1
     assert "entry 2 is not what the tile says" in result.stdout
@@ -176,12 +176,12 @@ def test_what_waits_for_the_log_is_said(tmp_path: Path) -> None:
     with Home(load(home=home)) as opened:
         Log.at(home)
         with opened.database.session() as session:
-            for subject in ("alert:1", "alert:2"):
+            for subject in ("digest:1", "digest:2"):
                 record(session, "alert:send", subject, {}, AT)
     assert json.loads(run("verify", "--all", "--home", home, "--json").stdout)["waiting"] == 2
     shown = run("verify", "--all", "--home", home)
     assert "2 条记录尚未写入日志" in shown.stdout
-    add(home, "alert:3")
+    add(home, "digest:3")
     assert json.loads(run("verify", "--all", "--home", home, "--json").stdout)["waiting"] == 0
     (home / "duecare.db").unlink()
     assert run("verify", "--all", "--home", home).exit_code == 0
@@ -190,8 +190,8 @@ def test_what_waits_for_the_log_is_said(tmp_path: Path) -> None:
 
 def test_a_proof_of_nothing(files: Files) -> None:
     """Asking for a proof about something that was never recorded names what was."""
-    with pytest.raises(UnknownName, match="Did you mean alert:"):
-        _reraise(run("proof", "alert:33", "--home", files.home))
+    with pytest.raises(UnknownName, match="Did you mean digest:"):
+        _reraise(run("proof", "digest:33", "--home", files.home))
     made = run("proof", "3", "--home", files.home, "--out", files.outside, "--since", files.noted)
     assert made.exit_code == 0, made.output
     result = run("verify", files.outside / "evidence-3.proof.json", "--key", files.key, "--home", files.outside)
@@ -207,7 +207,7 @@ def test_what_a_witness_cosigned(files: Files, monkeypatch: pytest.MonkeyPatch) 
         before = run("verify", "--all", "--witness", witness, "--home", files.home, "--json")
         assert failed(before) == ["cosignature"]
         assert "nothing of it was cosigned yet" in before.stdout
-        run("proof", "alert:2", "--home", files.home, "--out", files.outside)
+        run("proof", "digest:2", "--home", files.home, "--out", files.outside)
         proof = files.outside / "evidence-2.proof.json"
         for arguments in (
             (proof, "--key", files.key, "--home", files.outside),
@@ -223,8 +223,8 @@ def test_what_a_witness_cosigned(files: Files, monkeypatch: pytest.MonkeyPatch) 
         assert failed(run("verify", files.noted, "--witness", witness, "--home", files.home, "--json")) == [
             "cosignature"
         ]
-    add(files.home, "alert:5")
-    made = run("proof", "alert:5", "--home", files.home, "--out", files.outside)
+    add(files.home, "digest:5")
+    made = run("proof", "digest:5", "--home", files.home, "--out", files.outside)
     assert made.exit_code == 0
     assert "not cosigned" in made.stderr
     path = files.outside / "evidence-5.proof.json"
@@ -243,7 +243,7 @@ def test_a_witness_is_asked_whether_it_saw_more(files: Files, monkeypatch: pytes
         older = files.outside / "older"
         shutil.copytree(files.home / "log", older)
         assert json.loads(run("verify", "--all", "--ask", "--home", files.home, "--json").stdout)["holds"]
-        add(files.home, "alert:4")
+        add(files.home, "digest:4")
         assert json.loads(run("verify", "--all", "--ask", "--home", files.home, "--json").stdout)["holds"]
         shutil.rmtree(files.home / "log")
         shutil.copytree(older, files.home / "log")

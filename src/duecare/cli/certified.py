@@ -32,7 +32,7 @@ def say_certificate(found: Certificate, *, zh: bool) -> None:
         *((("已清除位置", "Removed from"), f"{place['place']} · {place['removed']}") for place in body["places"]),
     ]
     for names, value in rows:
-        say(f"  {names[pick]}: {plain(_shown(value))}")
+        say(f"  {names[pick]}: {plain(shown(value))}")
     say()
 
 
@@ -41,6 +41,6 @@ def _field(field: dict[str, str], meant: dict[str, str]) -> str:
     return f"{name}: {meant[commitment]}" if commitment in meant else name
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """``text`` without what a terminal would obey."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)

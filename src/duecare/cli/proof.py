@@ -5,6 +5,9 @@ The rule of this module: a proof is written only after it has been verified as a
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +17,7 @@ from sqlalchemy import select
 from duecare.cli.output import HomeOption, JsonOption, errors, plain, print_json, say
 from duecare.errors import BadInput, EvidenceBroken, UnknownName, WitnessUnavailable
 from duecare.evidence.check import all_hold
+from duecare.evidence.contents import Content
 from duecare.evidence.cosign import cosigned, witnesses
 from duecare.evidence.log import Log
 from duecare.evidence.outbox import EvidenceEntry, sequence
@@ -21,6 +25,8 @@ from duecare.evidence.proof import bundle, proof_bytes, verify_bundle
 from duecare.settings import Settings, load
 from duecare.store.database import Database
 from duecare.store.home import Home
+
+_Write = Callable[..., tuple[int, Path]]
 
 
 def proof(
@@ -36,7 +42,9 @@ def proof(
 ) -> None:
     """Write a proof file for every entry of the log about one thing, cosigned by the witnesses of the settings.
 
-    A witness that is down does not hinder the proof; it is then one of the log's signature alone.
+    Of an alert there is also one that holds what it says, whether anybody was told it or not. Where the alert in the
+    database is not what was logged, that is an error. A witness that is down does not hinder the proof; it is then one
+    of the log's signature alone.
 
     Example: duecare proof alert:17 --out proofs
     """
@@ -44,14 +52,39 @@ def proof(
     with Home(load(home=home)) as opened:
         database, log = opened.database, Log.at(opened.path)
         sequence(database, log)
+        alert = _alert(about)
+        entries = _entries(database, about, known=alert is not None)
         note = _cosigned(log, opened.settings)
-        written = [_write(database, log, entry_id, older, note, out) for entry_id in _entries(database, about)]
+        write = partial(_write, database, log, older, note, out)
+        written = [write(entry_id) for entry_id in entries]
+        broken: EvidenceBroken | None = None  # raised last: what can be proved is told first
+        if alert is not None:
+            try:
+                written.append(_of_alert(database, alert, write, zh=opened.settings.language == "zh"))
+            except EvidenceBroken as error:
+                broken = error
+            except UnknownName:
+                if not entries:
+                    raise
+                broken = EvidenceBroken(
+                    f"The log has evidence about alert {alert}, but the database holds no such alert.",
+                    hint="It was deleted, or lost with an older copy. Run duecare verify --all.",
+                )
     if as_json:
         print_json([{"entry": entry_id, "file": str(path)} for entry_id, path in written])
-        return
-    for _, path in written:
-        say(plain(path))
-    say(f"[dim]duecare verify {plain(written[0][1])} --key {plain(opened.path / 'keys' / 'log.pub')}[/]")
+    else:
+        for _, path in written:
+            say(plain(path))
+        if written:
+            say(f"[dim]duecare verify {plain(written[-1][1])} --key {plain(opened.path / 'keys' / 'log.pub')}[/]")
+    if broken:
+        raise broken
+
+
+def _alert(about: str) -> int | None:
+    """The id of the alert that is asked about; none where it is something else."""
+    found = re.fullmatch(r"alert:(-?[1-9][0-9]*)", about, re.ASCII)
+    return int(found[1]) if found else None
 
 
 def _cosigned(log: Log, settings: Settings) -> bytes:
@@ -63,23 +96,51 @@ def _cosigned(log: Log, settings: Settings) -> bytes:
         return log.note()
 
 
-def _entries(database: Database, about: str) -> list[int]:
+def _entries(database: Database, about: str, *, known: bool) -> list[int]:
+    """The entries that are about one thing by their subject; of an alert (``known``) there may be none."""
     with database.session() as session:
         wanted = EvidenceEntry.id == int(about) if about.isdecimal() else EvidenceEntry.subject == about
         found = list(session.scalars(select(EvidenceEntry.id).where(wanted).order_by(EvidenceEntry.id)))
-        if not found:
+        if not found and not known:
             latest = select(EvidenceEntry.subject).order_by(EvidenceEntry.id.desc()).limit(12)
             raise UnknownName("evidence about", about, list(dict.fromkeys(session.scalars(latest))))
     return found
 
 
+def _of_alert(database: Database, alert: int, write: _Write, *, zh: bool) -> tuple[int, Path]:
+    """Write the proof of what alert ``alert`` says: of the entry that commits to it, with its text.
+
+    Raises ``UnknownName``, and ``EvidenceBroken`` where the database is not what was logged.
+    """
+    from duecare.radar.raisings import raising_of
+
+    with database.session() as session:
+        raising, content = raising_of(session, alert)
+    if content is None:
+        errors.print(
+            "[yellow]! 该动态产生时, 证据只记载变更编号, 未记载内容; 所写证明不含其内容。[/]"
+            if zh
+            else "[yellow]! When this alert was raised, evidence named only the changes and not what was said of them: "
+            "the proof does not hold its content.[/]"
+        )
+        return write(raising.entry)
+    return write(raising.entry, content, f"-alert-{alert}")
+
+
 def _write(
-    database: Database, log: Log, entry_id: int, older: bytes | None, note: bytes, out: Path
+    database: Database,
+    log: Log,
+    older: bytes | None,
+    note: bytes,
+    out: Path,
+    entry_id: int,
+    content: Content | None = None,
+    name: str = "",
 ) -> tuple[int, Path]:
-    data = proof_bytes(bundle(database, log, entry_id, older, note))
+    data = proof_bytes(bundle(database, log, entry_id, older, note, content))
     if not all_hold(verify_bundle(data, log.key)):
         raise EvidenceBroken(f"The proof of entry {entry_id} does not hold.", hint="Run duecare verify --all.")
-    path = out / f"evidence-{entry_id}.proof.json"
+    path = out / f"evidence-{entry_id}{name}.proof.json"
     try:
         out.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)

@@ -27,7 +27,7 @@ from duecare.evidence.cosignature import WitnessKey
 from duecare.evidence.document import Included, format_of, verify_cosigned
 from duecare.evidence.outbox import waiting
 from duecare.evidence.proof import FORMAT as PROOF
-from duecare.evidence.proof import parse_proof, verify_bundle, verify_growth
+from duecare.evidence.proof import Proof, parse_proof, verify_bundle, verify_growth
 from duecare.evidence.tiles import LogReader
 from duecare.settings import Settings, load
 from duecare.store.database import exists_at
@@ -69,8 +69,9 @@ def verify(
     A certificate is checked for its signature, the cosignatures of its witnesses and its place in the log; a proof for
     its signature and place; a receipt also for what it says. Where the home's log is at hand, it must only have grown
     since. A checkpoint is compared with the home's log. A log that was put back to an older copy holds in itself: who
-    has seen more of it is the witness (``--ask``). With --all it is said how much evidence waits in the home's database
-    and is not in the log yet. Exit code 0: everything holds; 1: a check failed.
+    has seen more of it is the witness (``--ask``). With --all the alerts in the home's database are compared with the
+    log, and it is said how much evidence waits there and is not in the log yet. Exit code 0: everything holds; 1: a
+    check failed.
 
     Example: duecare verify certificate.json --key log.pub --witness witness.pub
     """
@@ -85,6 +86,7 @@ def verify(
     if log is not None and everything:
         unsequenced = _waiting(chosen)
         checks += _verify_whole(log, public, keys, chosen if ask else None, quiet=as_json)
+        checks += _alerts(chosen, log, public)
     if as_json:
         print_json({**_document(file, public, checks, proved), "waiting": unsequenced})
     else:
@@ -140,10 +142,28 @@ def _verify_whole(
 
 def _waiting(chosen: Settings) -> int:
     """How many entries of the home's database are not in its log yet; 0 where there is only a log, as outside."""
-    if not exists_at(chosen.database) or not (chosen.home / "home.id").exists():
+    if not _has_database(chosen):
         return 0
     with Home(chosen) as opened:
         return waiting(opened.database)
+
+
+def _alerts(chosen: Settings, log: LogReader, public: VerifierKey) -> list[Check]:
+    """Whether the alerts in the home's database are those that the log holds; nothing where there is only a log."""
+    if not _has_database(chosen):
+        return []
+    try:
+        size = log.checkpoint(public).size
+    except EvidenceBroken:
+        return []  # said already
+    from duecare.radar.raisings import verify_alerts
+
+    with Home(chosen) as opened:
+        return [verify_alerts(opened.database, log, size)]
+
+
+def _has_database(chosen: Settings) -> bool:
+    return exists_at(chosen.database) and (chosen.home / "home.id").exists()
 
 
 def _say_waiting(count: int, *, zh: bool) -> None:
@@ -267,8 +287,18 @@ def _document(file: Path | None, public: VerifierKey, checks: list[Check], prove
         "holds": all_hold(checks),
         "checks": [check.as_json() for check in checks],
         "entry": proved.entry if proved else None,
+        "content": _content(proved),
         "opened": {opening.commitment: opening.value for opening in openings},
     }
+
+
+def _content(proved: Included | None) -> dict[str, Any] | None:
+    """The text that a proof holds, for programs; none where it holds none."""
+    if not isinstance(proved, Proof) or proved.content is None:
+        return None
+    from duecare.cli.content import content_json
+
+    return content_json(proved)
 
 
 def _print(file: Path | None, public: VerifierKey, checks: list[Check], proved: Included | None, *, zh: bool) -> None:
@@ -297,4 +327,8 @@ def _print(file: Path | None, public: VerifierKey, checks: list[Check], proved: 
         entry = proved.entry
         say(f"  {'记录内容' if zh else 'The entry'}: {plain(entry['kind'])} · {plain(entry['subject'])}")
         say(f"  {plain(entry['at'])}  {plain(json.dumps(entry['body'], ensure_ascii=False))}\n")
+        if isinstance(proved, Proof) and proved.content is not None:
+            from duecare.cli.content import say_content
+
+            say_content(proved, zh=zh)
     say(f"  [dim]{'验证所用公钥' if zh else 'Checked with the public key'} {plain(public)}[/]\n")

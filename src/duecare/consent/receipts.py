@@ -144,7 +144,7 @@ def verify_receipt(
 
 def parse_receipt(data: bytes) -> Receipt:
     """Read the file of a receipt. Raises ``EvidenceBroken`` saying where it departs from the form."""
-    said, found = parse_document(data, FORMAT, _MEMBERS, "")
+    said, found = parse_document(data, FORMAT, _MEMBERS)
     if not isinstance(said["receipt"], dict):
         raise EvidenceBroken("The receipt is not a JSON object.")
     return Receipt(

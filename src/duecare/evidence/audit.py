@@ -18,32 +18,6 @@ Progress = Callable[[int, int], None]
 """``progress(done, all)``, in entries."""
 
 
-class _Roots:
-    """The roots of a growing tree, kept as the perfect subtrees along its right edge (largest first)."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._edge: list[tuple[int, bytes]] = []
-
-    def add(self, leaf: bytes) -> None:
-        """Add a leaf hash."""
-        level, running = 0, leaf
-        while self._edge and self._edge[-1][0] == level:
-            running = merkle.node_hash(self._edge.pop()[1], running)
-            level += 1
-        self._edge.append((level, running))
-        self.size += 1
-
-    def root(self) -> bytes:
-        """The root over all leaves so far."""
-        if not self._edge:
-            return merkle.EMPTY_ROOT
-        running = self._edge[-1][1]
-        for _, left in reversed(self._edge[:-1]):
-            running = merkle.node_hash(left, running)
-        return running
-
-
 class _Tiles:
     """Computes every tile from leaf hashes and compares each with its file, whole or partial."""
 
@@ -115,7 +89,7 @@ def audit(folder: Path, key: VerifierKey, older: bytes | None = None, progress: 
             earlier = open_checkpoint(older, key)
         except EvidenceBroken as error:
             checks.append(answer("growth", False, error))
-    roots, tiles = _Roots(), _Tiles(folder, checkpoint.size)
+    roots, tiles = merkle.Growing(), _Tiles(folder, checkpoint.size)
     seen = merkle.EMPTY_ROOT if earlier and earlier.size == 0 else b""
     problem = ""
     for number in range(-(-checkpoint.size // TILE_WIDTH)):

@@ -96,6 +96,26 @@ _WORDS: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
             "Not opened: what is attached is not what a commitment in the entry stands for.",
         ),
     ),
+    "content": (
+        (
+            "内容属实: 所附正文正是这一条记录所承诺的, 一字未改",
+            "True content: the text is one of those that the entry commits to, word for word.",
+        ),
+        (
+            "内容不实: 这一条记录并未承诺所附正文, 或正文、位置被改动",
+            "Not the content: the entry commits to no such text there, or its words or place were changed.",
+        ),
+    ),
+    "alerts": (
+        (
+            "数据库中的每一条监控动态都与入册时一致",
+            "Every alert in the database is what was logged when it was raised.",
+        ),
+        (
+            "数据库中的监控动态与入册时不同: 有改动、增加或缺失",
+            "The alerts in the database are not those that were logged: changed, added or missing.",
+        ),
+    ),
     "growth": (
         (
             "只增不改: 较早的日志原样保留在现在的日志里",

@@ -92,8 +92,8 @@ def document_bytes(document: Mapping[str, Any]) -> bytes:
     return rfc8785.dumps(dict(document)) + b"\n"
 
 
-def parse_document(data: bytes, form: str, fields: frozenset[str], optional: str) -> tuple[dict[str, Any], Included]:
-    """Read a file of the format ``form``, whose members are ``fields`` and, if it likes, ``optional``.
+def parse_document(data: bytes, form: str, fields: frozenset[str], *optional: str) -> tuple[dict[str, Any], Included]:
+    """Read a file of the format ``form``, whose members are ``fields`` and, if it likes, any of ``optional``.
 
     Raises ``EvidenceBroken`` saying where it departs from the form.
     """
@@ -104,8 +104,8 @@ def parse_document(data: bytes, form: str, fields: frozenset[str], optional: str
         raise EvidenceBroken("The file does not end in a newline: it was cut short.")
     if not isinstance(document, dict) or document.get("format") != form:
         raise EvidenceBroken(f"The file does not say that its format is {form}.")
-    if set(document) - {optional} != fields:
-        wrong = sorted(set(document) - {optional} ^ fields)
+    if set(document) - set(optional) != fields:
+        wrong = sorted(set(document) - set(optional) ^ fields)
         raise EvidenceBroken(f"The file lacks or has too much: {', '.join(wrong)}.")
     text, index = document["leaf"], document["index"]
     if not isinstance(text, str) or type(index) is not int or index < 0:

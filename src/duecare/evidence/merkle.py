@@ -41,6 +41,11 @@ def perfect_root(hashes: Sequence[bytes]) -> bytes:
     return row[0]
 
 
+def nodes_over(leaves: Sequence[bytes]) -> Nodes:
+    """Nodes that are computed when asked for, from the hashes of all ``leaves``: for a tree that is kept nowhere."""
+    return lambda level, index: perfect_root(leaves[index << level : (index + 1) << level])
+
+
 def tree_root(size: int, nodes: Nodes) -> bytes:
     """The root of the tree of the first ``size`` leaves."""
     return _span(0, size, nodes) if size else EMPTY_ROOT
@@ -136,6 +141,32 @@ def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: byt
             from_new = node_hash(from_new, sibling)
         position, last = position >> 1, last >> 1
     return last == 0 and from_old == old_root and from_new == new_root
+
+
+class Growing:
+    """A tree that grows leaf by leaf, kept as the perfect subtrees along its right edge (largest first)."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._edge: list[tuple[int, bytes]] = []
+
+    def add(self, leaf: bytes) -> None:
+        """Add a leaf hash."""
+        level, running = 0, leaf
+        while self._edge and self._edge[-1][0] == level:
+            running = node_hash(self._edge.pop()[1], running)
+            level += 1
+        self._edge.append((level, running))
+        self.size += 1
+
+    def root(self) -> bytes:
+        """The root over all leaves so far."""
+        if not self._edge:
+            return EMPTY_ROOT
+        running = self._edge[-1][1]
+        for _, left in reversed(self._edge[:-1]):
+            running = node_hash(left, running)
+        return running
 
 
 def _split(width: int) -> int:

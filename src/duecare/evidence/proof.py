@@ -17,6 +17,7 @@ from duecare.errors import BadInput, EvidenceBroken
 from duecare.evidence import merkle
 from duecare.evidence.check import Check, answer
 from duecare.evidence.checkpoint import Checkpoint, VerifierKey, open_checkpoint
+from duecare.evidence.contents import Content, parse_content, verify_content
 from duecare.evidence.cosignature import WitnessKey
 from duecare.evidence.document import (
     FIELDS,
@@ -49,12 +50,19 @@ class Proof(Included):
     """What a proof file says, read but not yet believed. Hashes are 32 bytes; checkpoints are signed notes."""
 
     older: Older | None = None
+    content: Content | None = None
 
 
 def bundle(
-    database: Database, log: Log, entry_id: int, older: bytes | None = None, note: bytes | None = None
+    database: Database,
+    log: Log,
+    entry_id: int,
+    older: bytes | None = None,
+    note: bytes | None = None,
+    content: Content | None = None,
 ) -> dict[str, Any]:
-    """The proof of entry ``entry_id`` under the log's present checkpoint; with ``older``, also of growth since that.
+    """The proof of entry ``entry_id`` under the log's present checkpoint; with ``older``, also of growth since that;
+    with ``content``, also of one of the texts that the entry stands for.
 
     ``note`` is the checkpoint to prove under instead, such as one that witnesses cosigned, of at least that size.
     Raises ``UnknownName`` where there is no such entry, ``BadInput`` where it is not in the log yet or ``older`` is
@@ -69,6 +77,8 @@ def bundle(
             raise BadInput(f"The older checkpoint has {then.size} entries, the log only {size}.")
         consistency = encode_hashes(log.consistency(then.size, size))
         document["older"] = {"checkpoint": older.decode(), "consistency": consistency}
+    if content is not None:
+        document["content"] = content.as_json()
     return document
 
 
@@ -79,7 +89,7 @@ def proof_bytes(document: Mapping[str, Any]) -> bytes:
 
 def parse_proof(data: bytes) -> Proof:
     """Read a proof file. Raises ``EvidenceBroken`` saying where it departs from the form."""
-    document, found = parse_document(data, FORMAT, FIELDS, "older")
+    document, found = parse_document(data, FORMAT, FIELDS, "older", "content")
     older = document.get("older")
     if "older" in document and (not isinstance(older, dict) or set(older) != {"checkpoint", "consistency"}):
         raise EvidenceBroken("The older checkpoint has not exactly the fields checkpoint, consistency.")
@@ -91,6 +101,7 @@ def parse_proof(data: bytes) -> Proof:
         older=Older(parse_note(older["checkpoint"]), parse_hashes(older["consistency"], "consistency"))
         if older
         else None,
+        content=parse_content(document["content"]) if "content" in document else None,
     )
 
 
@@ -99,14 +110,16 @@ def verify_bundle(
 ) -> list[Check]:
     """Check a proof file (or the document in it) with nothing but the log's public key.
 
-    The checks are ``form``, ``signature``, ``inclusion`` and, with an older checkpoint, ``growth``; with ``witnesses``
-    also ``cosignature``. A broken form ends them.
+    The checks are ``form``, ``signature``, ``inclusion`` and, with a text, ``content``; with an older checkpoint,
+    ``growth``; with ``witnesses`` also ``cosignature``. A broken form ends them.
     """
     try:
         proof = parse_proof(document if isinstance(document, bytes) else proof_bytes(document))
     except (EvidenceBroken, rfc8785.CanonicalizationError) as error:
         return [answer("form", False, error)]
     checks, checkpoint = verify_included(proof, public_key, witnesses)
+    if proof.content is not None:
+        checks.append(verify_content(proof.content, proof.entry["body"]))
     if proof.older is not None and checkpoint is not None:
         checks.append(verify_growth(proof.older.checkpoint, checkpoint, proof.older.consistency, public_key))
     return [answer("form", True, FORMAT), *checks]

@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
-from hashlib import sha256
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import (
@@ -32,10 +31,13 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from duecare.evidence.outbox import record
+from duecare.radar.contents import contents, id_in
 from duecare.radar.models import ADDRESSES, Alert, Screening, Unraised
+from duecare.radar.raisings import GREATEST, of_batch, raised_together
 from duecare.store.database import Database, Moment
 
 _PART = 50_000
+_NEXT = timedelta(microseconds=1)
 _AT_ONCE = 2
 
 _OF_PART = "FROM screenings s WHERE s.batch_id = :batch AND s.state = 'passed' AND s.id BETWEEN :first AND :last"
@@ -59,7 +61,7 @@ _ALERTS = """
                         reasons, created_at, state)
     SELECT s.id, s.change_id, s.batch_id, s.entity, s.name, s.source, s.section, s.fact_key, s.kind, s.category,
            s.risk, s.before, s.after, s.effective_on, s.not_before, s.not_after, s.snapshot, coalesce(v.address, ''),
-           s.verification, v.id, s.reasons, :at, 'sent'
+           s.verification, v.id, s.reasons, :created, 'sent'
     FROM ({new}) s
     LEFT JOIN (SELECT change_id, max(id) AS id FROM verifications GROUP BY change_id) last
            ON last.change_id = s.change_id AND s.verification <> 'none'
@@ -82,18 +84,14 @@ _DELIVERIES = f"""
       AND (w.channels = '' OR w.channels LIKE '%,' || c.channel || ',%')
 """
 
-_AT, _FALSE = bindparam("at", type_=Moment()), bindparam("false", type_=Boolean())
+_AT, _CREATED = bindparam("at", type_=Moment()), bindparam("created", type_=Moment())
+_FALSE = bindparam("false", type_=Boolean())
 
 
 def _both(new: str) -> TextClause:
     """For PostgreSQL: one statement, hence one view of what passed, and no second reading of what was just written."""
-    return text(
-        f"""
-        WITH raised AS ({_ALERTS.format(new=new)} RETURNING id, change_id, entity, source, category),
-             owed AS ({_DELIVERIES.format(raised="raised")} RETURNING 1)
-        SELECT (SELECT string_agg(change_id, ' ') FROM raised), (SELECT count(*) FROM owed)
-        """
-    ).bindparams(_AT, _FALSE)
+    raised = f"{_ALERTS.format(new=new)} RETURNING id, entity, source, category"
+    return text(f"WITH raised AS ({raised}) {_DELIVERIES.format(raised='raised')}").bindparams(_AT, _CREATED, _FALSE)
 
 
 # Mostly nothing of a part was raised before, and then there is nothing to leave out.
@@ -104,7 +102,7 @@ _FOR_ONE_PART = text("SELECT set_config('work_mem', '32MB', true), set_config('j
 # SQLite has no writing within WITH, but nobody else writes meanwhile. The deliveries come first: they need no more of
 # an alert than its id, which is that of the screening.
 _DELIVERIES_FIRST = text(_DELIVERIES.format(raised=f"({_NEW})")).bindparams(_AT, _FALSE)
-_ALERTS_THEN = text(f"{_ALERTS.format(new=_NEW)} RETURNING change_id").bindparams(_AT)
+_ALERTS_THEN = text(_ALERTS.format(new=_NEW)).bindparams(_CREATED)
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ class Part:
 
     batch_id: str
     first: int = 0
-    last: int = 2**62
+    last: int = GREATEST
 
 
 def await_alerts(session: Session, batch_id: str) -> None:
@@ -161,33 +159,46 @@ def raise_alerts(session: Session, part: Part, *, at: datetime) -> Raised:
     """Raise an alert for each screening of ``part`` that passed and has none; owe it to everyone who watches now.
 
     Within the caller's transaction. Run again, it raises nothing twice: a watch that began after an alert was raised
-    is not told of it. ``at`` is aware. The evidence of it (``batch:alert``) names the alerts by one hash: SHA-256 over
-    the ids of the changes, sorted, a line each.
+    is not told of it. ``at`` is aware. The evidence of it (``batch:alert``) commits to what every alert says: they are
+    those of the batch from ``first`` to ``last`` with the moment of the entry, and ``contents`` has their root.
     """
-    given = {"batch": part.batch_id, "first": part.first, "last": part.last, "at": at, "false": False}
+    created = _own_moment(session, part, at)
+    given = {"batch": part.batch_id, "first": part.first, "last": part.last, "at": at, "created": created}
+    given["false"] = False
     if session.get_bind().dialect.name == "sqlite":
         deliveries = _rows(session.execute(_DELIVERIES_FIRST, given))
-        changes = sorted(session.scalars(_ALERTS_THEN, given))
+        session.execute(_ALERTS_THEN, given)
     else:
         session.execute(_FOR_ONE_PART)
         some = session.scalar(_ANY_RAISED, given)
-        names, deliveries = session.execute(_BOTH_NEW if some else _BOTH, given).one()
-        changes = sorted((names or "").split())
-    if not changes:
+        deliveries = _rows(session.execute(_BOTH_NEW if some else _BOTH, given))
+    found = contents(session, raised_together(part.batch_id, part.first, part.last, created))
+    if not found.texts:
         return Raised()
     body = {
         "batch": part.batch_id,
-        "alerts": len(changes),
+        "alerts": len(found.texts),
         "deliveries": deliveries,
-        "changes_sha256": sha256("\n".join(changes).encode()).hexdigest(),
+        "first": id_in(found.texts[0]),
+        "last": id_in(found.texts[-1]),
+        "contents": found.as_json(),
     }
-    record(session, "batch:alert", f"batch:{part.batch_id}", body, at)
-    return Raised(len(changes), deliveries)
+    record(session, "batch:alert", f"batch:{part.batch_id}", body, created)
+    return Raised(len(found.texts), deliveries)
 
 
 def not_raised() -> ColumnElement[bool]:
     """SQL that says of a ``Screening`` row that no alert was raised of it."""
     return ~exists().where(Alert.id == Screening.id)
+
+
+def _own_moment(session: Session, part: Part, at: datetime) -> datetime:
+    """``at``, or the next microsecond at which nothing of ``part`` was raised: by it alerts raised together are told
+    from those between them that came at another time, and a clock may stand or be set back."""
+    taken = {one.at for one in of_batch(session, part.batch_id) if one.meets(part.first, part.last)}
+    while at in taken:
+        at += _NEXT
+    return at
 
 
 def _parts(session: Session, batch_id: str) -> Iterator[Part]:

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from duecare.errors import BadInput, UnknownName, UseError
 from duecare.evidence.outbox import record
+from duecare.radar.contents import contents
 from duecare.radar.detour import COLUMNS, owed, to_centre
 from duecare.radar.in_flight import stop
 from duecare.radar.models import (
@@ -93,6 +94,8 @@ def correct(home: Home, session: Session, alert: Alert, reason: str, who: str, *
         "reason": reason,
         "reason_en": reason_en or reason,
     }
+    if done.correction is not None:
+        body["contents"] = contents(session, Alert.id == done.correction).as_json()
     record(session, "alert:correct", f"alert:{alert.id}", body, now)
     return done
 

@@ -156,6 +156,15 @@ def together(session: Session, what: str) -> None:
     _lock(session, "pg_advisory_xact_lock_shared", what)
 
 
+def of_one_moment(session: Session) -> None:
+    """Let all that the transaction reads be as it was at one moment. Call it first in the transaction.
+
+    SQLite has one writer at a time as it is.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+
+
 def in_order(
     session: Session, rows: Select[Any], given: Mapping[str, Any] | None = None, *, shared: bool = False
 ) -> None:

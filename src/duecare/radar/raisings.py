@@ -1,0 +1,250 @@
+"""Raisings: the alerts that came about together, as one entry of the evidence names and commits to them.
+
+What the table holds is compared here with what was logged: of one alert for its proof, of all for ``verify --all``.
+
+The rule of this module: an alert is what was logged only if the whole of its raising, read from the table anew, gives
+the root that the entry has.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
+from duecare.errors import EvidenceBroken, UnknownName
+from duecare.evidence import merkle
+from duecare.evidence.check import Check, answer
+from duecare.evidence.contents import Content
+from duecare.evidence.outbox import EvidenceEntry, read_entries
+from duecare.evidence.tiles import LogReader
+from duecare.radar.contents import Logged, all_logged, contents, id_in
+from duecare.radar.models import Alert
+from duecare.store.database import Database, of_one_moment
+
+BATCH, CORRECTION = "batch:alert", "alert:correct"
+GREATEST = 2**31 - 1
+"""No alert has a greater id."""
+
+_ADOPTION = "evidence:adopt"
+_NAMED = 3
+_NEAR = 3
+
+
+@dataclass(frozen=True)
+class Raising:
+    """What entry ``entry`` says: ``count`` alerts were raised at the moment ``at``, of ``batch_id`` and with ids from
+    ``first`` to ``last``; or one correction, which has no batch here.
+
+    ``root`` is that over their texts. An entry of the time when evidence named only the changes has none.
+    """
+
+    entry: int
+    batch_id: str | None
+    at: datetime
+    first: int
+    last: int
+    count: int
+    root: str | None
+
+    @classmethod
+    def parse(cls, entry: int, kind: str, at: datetime, body: Mapping[str, Any]) -> Raising | None:
+        """The raising that an entry of this ``kind`` and ``body`` records; none where it raised nothing."""
+        said = body.get("contents")
+        root = said["root"] if said else None
+        if kind == BATCH:
+            first, last = body.get("first", 0), body.get("last", GREATEST)
+            return cls(entry, body["batch"], at, first, last, body["alerts"], root)
+        if kind == CORRECTION and body["correction"] is not None:
+            return cls(entry, None, at, body["correction"], body["correction"], 1, root)
+        return None
+
+    def meets(self, first: int, last: int) -> bool:
+        """Whether an alert with an id from ``first`` to ``last`` may be one of it."""
+        return self.first <= last and self.last >= first
+
+    def where(self) -> ColumnElement[bool]:
+        """SQL that finds its alerts."""
+        return raised_together(self.batch_id, self.first, self.last, self.at)
+
+    def __str__(self) -> str:
+        if self.batch_id is None:
+            return f"correction {self.first} (entry {self.entry})"
+        return f"alerts {self.first} to {self.last} of batch {self.batch_id} (entry {self.entry})"
+
+
+def raised_together(batch_id: str | None, first: int, last: int, at: datetime) -> ColumnElement[bool]:
+    """SQL that finds the alerts of a batch that were raised at the moment ``at``; or, without one, the correction."""
+    found = Alert.id.between(first, last) & (Alert.created_at == at)
+    return found if batch_id is None else found & (Alert.batch_id == batch_id)
+
+
+def of_batch(session: Session, batch_id: str) -> list[Raising]:
+    """What was raised of a batch, by the evidence in the database."""
+    return _recorded(session, (EvidenceEntry.subject == f"batch:{batch_id}") & (EvidenceEntry.kind == BATCH))
+
+
+def raising_of(session: Session, alert_id: int) -> tuple[Raising, Content | None]:
+    """The raising that alert ``alert_id`` is of, and its text with the path to the root of the entry; no text where
+    the entry is of the time when evidence named only the changes.
+
+    Raises ``UnknownName`` where there is no such alert, ``EvidenceBroken`` where the alerts in the database are not
+    what was logged.
+    """
+    alert = session.get(Alert, alert_id)
+    if alert is None:
+        raise UnknownName("alert", str(alert_id), _near(session, alert_id), hint="None was raised yet.")
+    if alert_id < 0:
+        about = (EvidenceEntry.subject == f"alert:{-alert_id}") & (EvidenceEntry.kind == CORRECTION)
+        among = _recorded(session, about)
+    else:
+        among = of_batch(session, alert.batch_id)
+    named = [one for one in among if one.meets(alert_id, alert_id)]
+    own = [one for one in named if one.at == alert.created_at]
+    if not own:
+        others = f" What was logged is {', '.join(map(str, named))}." if named else ""
+        raise EvidenceBroken(
+            f"Alert {alert_id} is in no entry of the evidence as the database has it: of batch {alert.batch_id}, "
+            f"raised {alert.created_at.isoformat()}.{others}",
+            hint="The database was changed afterwards. Run duecare verify --all.",
+        )
+    found = max(own, key=lambda one: one.root is not None)
+    if found.root is None:
+        return found, None
+    held = contents(session, found.where())
+    if problem := _difference(len(held.texts), found.count, held.root.hex() == found.root):
+        raise EvidenceBroken(
+            f"What the database holds as {found} is not what was logged: {problem}.",
+            hint="The database was changed afterwards; no proof is made of it. Run duecare verify --all.",
+        )
+    return found, held.content(list(map(id_in, held.texts)).index(alert_id))
+
+
+def verify_alerts(database: Database, log: LogReader, size: int) -> Check:
+    """Whether every alert in the database is what the first ``size`` entries of ``log``, or the evidence that waits for
+    it, say: none changed, none more, none missing. The check ``alerts``.
+
+    What an older copy of the database had lost, and the log says so, is counted and is no fault.
+    """
+    try:
+        ledger, lost = _logged(log, size)
+    except EvidenceBroken as error:
+        return answer("alerts", False, error)
+    waits = EvidenceEntry.leaf_index.is_(None) | (EvidenceEntry.leaf_index >= size)
+    problems = list[str]()
+    with database.session() as session:
+        of_one_moment(session)
+        ledger.enter(_recorded(session, EvidenceEntry.kind.in_((BATCH, CORRECTION)) & waits))
+        problems += [
+            f"alert {each.id} is in no entry of the log" for each in all_logged(session) if not ledger.has(each)
+        ]
+    problems += ledger.problems(lost)
+    if problems:
+        return answer("alerts", False, "; ".join(problems[:_NAMED]) + (" …" if len(problems) > _NAMED else ""))
+    return answer("alerts", True, ledger.summary(lost))
+
+
+@dataclass
+class _Account:
+    """What a raising says, and how many of the alerts that are said to be of it were met, in the order of ids."""
+
+    raising: Raising
+    expected: int
+    met: merkle.Growing = field(default_factory=merkle.Growing)
+
+    @property
+    def problem(self) -> str:
+        """How the alerts differ from what was logged; empty where they do not."""
+        root = self.met.root().hex() if self.raising.root is not None else None
+        return _difference(self.met.size, self.expected, root == self.raising.root)
+
+
+class _Ledger:
+    """An account of each raising, found by what an alert itself says of where it belongs."""
+
+    def __init__(self) -> None:
+        self._accounts: defaultdict[tuple[str | None, datetime], list[_Account]] = defaultdict(list)
+
+    def enter(self, raisings: Iterable[Raising]) -> None:
+        """Open an account for each. Those of one batch and moment that name only changes share one."""
+        for one in raisings:
+            beside = self._accounts[one.batch_id, one.at]
+            shared = next((each for each in beside if one.root is None and each.raising.root is None), None)
+            if shared and one.batch_id is not None:
+                shared.expected += one.count
+            elif one.root is None:
+                beside.append(_Account(one, one.count))
+            else:
+                beside.insert(0, _Account(one, one.count))
+
+    def has(self, alert: Logged) -> bool:
+        """Enter ``alert`` into its account; whether it has one."""
+        key = (alert.batch_id if alert.id > 0 else None, alert.at)
+        for each in self._accounts.get(key, ()):
+            if each.raising.meets(alert.id, alert.id):
+                each.met.add(merkle.leaf_hash(alert.text.encode()))
+                return True
+        return False
+
+    def problems(self, lost: Collection[int]) -> list[str]:
+        """Every account that is not what was logged, but those wholly missing whose entries are among ``lost``."""
+        return [f"{each.raising}: {each.problem}" for each in self._all() if each.problem and not _gone(each, lost)]
+
+    def summary(self, lost: Collection[int]) -> str:
+        """How many alerts are in all accounts, and of which kinds."""
+        met = [each for each in self._all() if not _gone(each, lost)]
+        old = sum(each.met.size for each in met if each.raising.root is None)
+        gone = sum(each.expected for each in self._all() if _gone(each, lost))
+        said = [f"{sum(each.met.size for each in met)} alerts"]
+        said += [f"{old} of a time when evidence named only the changes, not what was said of them"] if old else []
+        said += [f"{gone} more were lost with an older copy of the database, as the log says"] if gone else []
+        return "; ".join(said)
+
+    def _all(self) -> Iterator[_Account]:
+        return (each for beside in self._accounts.values() for each in beside)
+
+
+def _gone(account: _Account, lost: Collection[int]) -> bool:
+    return account.met.size == 0 and account.raising.entry in lost
+
+
+def _difference(held: int, logged: int, same: bool) -> str:
+    """How the alerts of a raising in the database differ from those in the log; empty where they are the ``same``."""
+    if held != logged:
+        return f"the database holds {held} of them, the log {logged}"
+    return "" if same else "what they say was changed afterwards"
+
+
+def _logged(log: LogReader, size: int) -> tuple[_Ledger, set[int]]:
+    """Of the first ``size`` entries of the log the raisings, and the ids of those that the database lost by going back
+    to an older copy."""
+    ledger, lost, places = _Ledger(), set[int](), list[tuple[int, int]]()
+    for each in read_entries(log, kinds=(BATCH, CORRECTION, _ADOPTION), size=size):
+        if each.kind == _ADOPTION:
+            lost.update(number for place, number in places if place >= each.body["from_leaf"])
+            continue
+        found = Raising.parse(each.id, each.kind, each.at, each.body)
+        if found is not None:
+            ledger.enter([found])
+            places.append((each.index, each.id))
+    return ledger, lost
+
+
+def _recorded(session: Session, which: ColumnElement[bool]) -> list[Raising]:
+    """The raisings among the entries in the database that ``which`` finds."""
+    asked = select(EvidenceEntry.id, EvidenceEntry.kind, EvidenceEntry.at, EvidenceEntry.body).where(which)
+    found = (Raising.parse(row.id, row.kind, row.at, json.loads(row.body)) for row in session.execute(asked))
+    return [one for one in found if one is not None]
+
+
+def _near(session: Session, alert_id: int) -> list[str]:
+    """The ids of the alerts nearest to ``alert_id``: in their order those below it, then those above."""
+    below = select(Alert.id).where(Alert.id < alert_id).order_by(Alert.id.desc()).limit(_NEAR)
+    above = select(Alert.id).where(Alert.id > alert_id).order_by(Alert.id).limit(_NEAR)
+    return [str(each) for each in (*sorted(session.scalars(below)), *session.scalars(above))]
