@@ -29,9 +29,8 @@ def say_content(found: Proof, *, zh: bool) -> None:
         return
     for language in ("zh", "en") if zh else ("en", "zh"):
         reader = Reader(language, BEIJING)
-        told = letter(alert, reader, Lexicon())
-        say(f"  [bold]{reader.say('监控动态', 'Alert')} {alert.id}[/] {plain(shown(told.subject))}")
-        for line in told.text.splitlines():
+        say(f"  [bold]{reader.say('监控动态', 'Alert')} {alert.id}[/]")
+        for line in letter(alert, reader, Lexicon()).text.splitlines():
             say(f"    {plain(shown(line))}".rstrip())
         say()
 

@@ -33,7 +33,9 @@ _CLOSED = (
 _FREE = ("entity", "name", "key", "address")
 """Values as they came from outside, with whatever is in them. Their lengths stand in the first line."""
 
-_NAMES = (*_CLOSED, *_FREE)
+NAMES = (*_CLOSED, *_FREE)
+"""The values of the text, in their order."""
+
 _ATTRIBUTES = {"change": "change_id", "batch": "batch_id", "corrects": "corrects_id"}
 _COLUMNS = {**_ATTRIBUTES, "key": "fact_key"}
 _MAY_BE_NULL = ("effective_on", "not_before", "verification_id", "corrects", "before", "after", "wording")
@@ -44,7 +46,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("reasons", "wording"), json.loads),
     "effective_on": date.fromisoformat,
 }
-_TEXTS = set(_NAMES) - _READ.keys()
+_TEXTS = set(NAMES) - _READ.keys()
 _AT_ONCE = 5_000
 _LENGTHS = re.compile(rf"\d+( \d+){{{len(_FREE) - 1}}}", re.ASCII)
 
@@ -118,12 +120,12 @@ def _text(session: Session) -> ColumnElement[str]:
     """The text of an alert as SQL, the same on both databases: one call, for a chain of ``||`` copies all at each."""
     if session.get_bind().dialect.name == "sqlite":
         lengths = ", ".join(f"length(CAST({_column(name)} AS BLOB))" for name in _FREE)
-        values = ", ".join(_moment(name) if name in _MOMENTS else _column(name) for name in _NAMES)
-        form = " ".join(["%d"] * len(_FREE)) + "\n%s" * len(_NAMES)
+        values = ", ".join(_moment(name) if name in _MOMENTS else _column(name) for name in NAMES)
+        form = " ".join(["%d"] * len(_FREE)) + "\n%s" * len(NAMES)
         return literal_column(f"printf('{form}', {lengths}, {values})")
     session.execute(_PLAIN)
     lengths = ", ".join(f"octet_length({_value(name)})" for name in _FREE)
-    values = ", ".join(_value(name) if name in _MAY_BE_NULL else _column(name) for name in _NAMES)
+    values = ", ".join(_value(name) if name in _MAY_BE_NULL else _column(name) for name in NAMES)
     return literal_column(f"concat_ws(chr(10), concat_ws(' ', {lengths}), {values})")
 
 
