@@ -8,7 +8,7 @@ from, when we saw it, and whether it was checked (case 1).
 from __future__ import annotations
 
 import json
-import unicodedata
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -51,6 +51,9 @@ _UNDATED = ("日期不详（来源未给出日期）", "not known (the source gi
 _CHANGE_UNDATED = ("日期不详（来源未给出这次变更的日期）", "not known (the source gives no date of this change)")
 _APART, _TOGETHER = "\u2068", "\u2069"
 """Around a value that is written from right to left: what stands beside it is not drawn into its direction."""
+
+_FROM_THE_RIGHT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
+"""Hebrew, Arabic and the other scripts that Unicode sets there."""
 
 _APPROVED = "approved_on"
 """核准日期: the day on which the register approved the last change of ``basic``, and so of a change that moved it."""
@@ -382,8 +385,7 @@ def _plain(value: Any, reader: Reader) -> str:
 
 
 def _apart(text: str) -> str:
-    turned = any(unicodedata.bidirectional(each) in ("R", "AL") for each in text)
-    return f"{_APART}{text}{_TOGETHER}" if turned else text
+    return f"{_APART}{text}{_TOGETHER}" if _FROM_THE_RIGHT.search(text) else text
 
 
 def _is_page(alert: Alert) -> bool:
