@@ -178,7 +178,7 @@ def test_a_correction_says_what_was_told_and_why_it_was_wrong(reader: Reader) ->
     """It quotes the wrong alert, names the reason, and counts as no news of the company."""
     wrong = made(**LIQUIDATION)
     right = made(**LIQUIDATION, corrects_id=1, wording={"zh": "早已登记。", "en": "It was years old."})
-    told = letter(right, reader, LEXICON, Told(wrong, NOW, 5))
+    told = letter(right, reader, LEXICON, Told(wrong, NOW, (5, NOW)))
     for part in (("我们曾于 2019-05-06 08:30", "成员甲", "早已登记。") if reader is ZH else
                  ("We told you on 2019-05-06 01:30", "成员甲", "It was years old.")):  # fmt: skip
         assert part in told.text
@@ -276,7 +276,7 @@ def test_an_sms_is_short_and_says_what_it_is(reader: Reader) -> None:
     wrong = made(name="某" * 300, before={"scope": "无"}, after={"scope": scope})
     assert len(letter(wrong, reader, LEXICON).short) <= SHORT
     taken_back = retraction(wrong)
-    said = letter(taken_back, reader, LEXICON, Told(wrong, NOW, 1))
+    said = letter(taken_back, reader, LEXICON, Told(wrong, NOW, (1, NOW)))
     assert len(said.short) <= SHORT
     for part in reader.say("【更正】 该通知有误 登记机关来函", "[Correction] wrong registrar").split():
         assert part in said.short
@@ -286,7 +286,7 @@ def test_an_sms_is_short_and_says_what_it_is(reader: Reader) -> None:
 def test_a_correction_repeats_no_warning(reader: Reader) -> None:
     """It says what was told and why that was wrong; no risk level, date and window that could be read as news."""
     wrong = made(**LIQUIDATION)
-    said = letter(retraction(wrong), reader, LEXICON, Told(wrong, NOW, 1))
+    said = letter(retraction(wrong), reader, LEXICON, Told(wrong, NOW, (1, NOW)))
     told = row(wrong, reader, LEXICON)
     for form in (said.text, said.html, said.markdown, said.short):
         for part in (told.window, told.dated, reader.say("警示信息", "· warning"), reader.say("观测区间", "Observed")):
