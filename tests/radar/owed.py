@@ -14,6 +14,7 @@ from sqlalchemy import insert
 from duecare.clock import SetClock
 from duecare.radar.alerts import Part, Raised, raise_alerts
 from duecare.radar.models import Screening
+from duecare.radar.raisings import commit_contents
 from duecare.radar.reader import Lexicon
 from duecare.radar.watches import Reach, add_member, add_watch, find_member
 from duecare.settings import load
@@ -94,7 +95,9 @@ def alert(home: Home, rows: Iterable[dict[str, Any]], *, at: datetime | None = N
     rows = list(rows)
     with home.database.session() as session:
         session.execute(insert(Screening), rows)
-        return raise_alerts(session, Part(rows[0]["batch_id"]), at=at or home.clock.now())
+        raised = raise_alerts(session, Part(rows[0]["batch_id"]), at=at or home.clock.now())
+    commit_contents(home.database, rows[0]["batch_id"], at=home.clock.now())
+    return raised
 
 
 def watcher(

@@ -18,6 +18,7 @@ from duecare.evidence.outbox import EvidenceEntry
 from duecare.radar import alerts
 from duecare.radar.alerts import Part, Raised, await_alerts, raise_alerts
 from duecare.radar.models import Alert, Delivery, Member, Screening, Unraised, Verification
+from duecare.radar.raisings import commit_contents, of_batch
 from duecare.radar.walk import raise_passed
 from duecare.radar.watches import Reach, end_watch, find_member
 from duecare.store.home import Home
@@ -144,7 +145,14 @@ def test_a_part_raises_only_its_own(home: Home) -> None:
         bodies = [json.loads(body) for body in session.scalars(raised)]
     assert [(body["alerts"], body["deliveries"]) for body in bodies] == [(2, 2), (1, 1)]
     assert [(body["first"], body["last"]) for body in bodies] == [(first, second), (second + 1, second + 1)]
-    assert [body["contents"]["size"] for body in bodies] == [2, 1]
+    with home.database.session() as session:
+        assert [one.root for one in of_batch(session, "batch-1")] == [None, None]
+    commit_contents(home.database, "batch-1", at=NOW)
+    commit_contents(home.database, "batch-1", at=NOW)
+    with home.database.session() as session:
+        said = session.scalars(select(EvidenceEntry.body).where(EvidenceEntry.kind == "batch:contents"))
+        assert sorted(json.loads(body)["contents"]["size"] for body in said) == [1, 2]
+        assert all(one.root for one in of_batch(session, "batch-1"))
 
 
 def test_two_at_once_raise_each_alert_once(home: Home) -> None:
@@ -173,6 +181,7 @@ def test_alerts_leave_evidence_in_their_transaction(home: Home) -> None:
         assert session.scalar(select(EvidenceEntry.id)) is None
     alert(home, [passed("A")])
     with home.database.session() as session:
-        entry = session.scalars(select(EvidenceEntry)).one()
+        entry, said = session.scalars(select(EvidenceEntry).order_by(EvidenceEntry.id))
     assert (entry.kind, entry.subject) == ("batch:alert", "batch:batch-1")
+    assert (said.kind, said.subject) == ("batch:contents", "batch:batch-1")
     assert json.loads(entry.body)["alerts"] == 1

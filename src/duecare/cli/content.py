@@ -45,12 +45,13 @@ def content_json(found: Proof) -> dict[str, Any] | None:
 
 
 def _alert(found: Proof) -> Alert | None:
-    """The alert whose text is in ``found``, raised when the entry says; none where the text is of something else."""
+    """The alert whose text is in ``found``, raised when its entry says; none where the text is of something else."""
     if found.content is None:
         return None
     try:
         alert = parse_text(found.content.text)
     except EvidenceBroken:
         return None
-    alert.created_at = datetime.fromisoformat(found.entry["at"])
+    entry = found.entry
+    alert.created_at = datetime.fromisoformat(entry["body"].get("raised_at", entry["at"]))
     return alert

@@ -9,7 +9,7 @@ The rule of this module: only a screening that passed becomes an alert, and it b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,9 +31,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from duecare.evidence.outbox import record
-from duecare.radar.contents import contents, id_in
 from duecare.radar.models import ADDRESSES, Alert, Screening, Unraised
-from duecare.radar.raisings import GREATEST, of_batch, raised_together
+from duecare.radar.raisings import BATCH, GREATEST, commit_contents, of_batch
 from duecare.store.database import Database, Moment
 
 _PART = 50_000
@@ -90,8 +89,13 @@ _FALSE = bindparam("false", type_=Boolean())
 
 def _both(new: str) -> TextClause:
     """For PostgreSQL: one statement, hence one view of what passed, and no second reading of what was just written."""
-    raised = f"{_ALERTS.format(new=new)} RETURNING id, entity, source, category"
-    return text(f"WITH raised AS ({raised}) {_DELIVERIES.format(raised='raised')}").bindparams(_AT, _CREATED, _FALSE)
+    return text(
+        f"""
+        WITH raised AS ({_ALERTS.format(new=new)} RETURNING id, entity, source, category),
+             owed AS ({_DELIVERIES.format(raised="raised")} RETURNING 1)
+        SELECT min(id), max(id), count(*), (SELECT count(*) FROM owed) FROM raised
+        """
+    ).bindparams(_AT, _CREATED, _FALSE)
 
 
 # Mostly nothing of a part was raised before, and then there is nothing to leave out.
@@ -102,7 +106,7 @@ _FOR_ONE_PART = text("SELECT set_config('work_mem', '32MB', true), set_config('j
 # SQLite has no writing within WITH, but nobody else writes meanwhile. The deliveries come first: they need no more of
 # an alert than its id, which is that of the screening.
 _DELIVERIES_FIRST = text(_DELIVERIES.format(raised=f"({_NEW})")).bindparams(_AT, _FALSE)
-_ALERTS_THEN = text(_ALERTS.format(new=_NEW)).bindparams(_CREATED)
+_ALERTS_THEN = text(f"{_ALERTS.format(new=_NEW)} RETURNING id").bindparams(_CREATED)
 
 
 @dataclass(frozen=True)
@@ -131,60 +135,61 @@ def await_alerts(session: Session, batch_id: str) -> None:
 
 
 def raise_pending(database: Database, *, at: datetime) -> Raised:
-    """Raise an alert for everything that passed and has none. ``at`` is aware.
+    """Raise an alert for everything that passed and has none, and commit in the evidence to what each says. ``at`` is
+    aware.
 
     Each part commits by itself, whole or not at all; a kill leaves the rest to the next call. Let one process do it at
     a time (``home.writing``): of two that raise the same, the second fails at the primary key and writes nothing.
     """
-
-    def one(part: Part) -> Raised:
-        with database.session() as session:
-            return raise_alerts(session, part, at=at)
-
     with database.session() as session:
         waiting = session.execute(select(Unraised.batch_id, Unraised.mark).order_by(Unraised.batch_id)).all()
-        parts = [part for row in waiting for part in _parts(session, row.batch_id)]
-    if database.embedded or len(parts) < _AT_ONCE:
-        raised = sum(map(one, parts), Raised())
-    else:
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            raised = sum(pool.map(one, parts), Raised())
+    raised = fan_out(database, [row.batch_id for row in waiting], at=at)
+    for row in waiting:
+        commit_contents(database, row.batch_id, at=at)
     with database.session() as session:
         for row in waiting:
             session.execute(delete(Unraised).where(Unraised.batch_id == row.batch_id, Unraised.mark == row.mark))
     return raised
 
 
+def fan_out(database: Database, batches: Sequence[str], *, at: datetime) -> Raised:
+    """Raise the alerts of ``batches`` and owe them to who watches; what they say is still to be committed to."""
+
+    def one(part: Part) -> Raised:
+        with database.session() as session:
+            return raise_alerts(session, part, at=at)
+
+    with database.session() as session:
+        parts = [part for batch in batches for part in _parts(session, batch)]
+    if database.embedded or len(parts) < _AT_ONCE:
+        return sum(map(one, parts), Raised())
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return sum(pool.map(one, parts), Raised())
+
+
 def raise_alerts(session: Session, part: Part, *, at: datetime) -> Raised:
     """Raise an alert for each screening of ``part`` that passed and has none; owe it to everyone who watches now.
 
     Within the caller's transaction. Run again, it raises nothing twice: a watch that began after an alert was raised
-    is not told of it. ``at`` is aware. The evidence of it (``batch:alert``) commits to what every alert says: they are
-    those of the batch from ``first`` to ``last`` with the moment of the entry, and ``contents`` has their root.
+    is not told of it. ``at`` is aware. The evidence of it (``batch:alert``) says which they are: those of the batch
+    from ``first`` to ``last`` with the moment of the entry.
     """
     created = _own_moment(session, part, at)
     given = {"batch": part.batch_id, "first": part.first, "last": part.last, "at": at, "created": created}
     given["false"] = False
     if session.get_bind().dialect.name == "sqlite":
         deliveries = _rows(session.execute(_DELIVERIES_FIRST, given))
-        session.execute(_ALERTS_THEN, given)
+        ids = session.scalars(_ALERTS_THEN, given).all()
+        first, last, number = min(ids, default=0), max(ids, default=0), len(ids)
     else:
         session.execute(_FOR_ONE_PART)
         some = session.scalar(_ANY_RAISED, given)
-        deliveries = _rows(session.execute(_BOTH_NEW if some else _BOTH, given))
-    found = contents(session, raised_together(part.batch_id, part.first, part.last, created))
-    if not found.texts:
+        first, last, number, deliveries = session.execute(_BOTH_NEW if some else _BOTH, given).one()
+    if not number:
         return Raised()
-    body = {
-        "batch": part.batch_id,
-        "alerts": len(found.texts),
-        "deliveries": deliveries,
-        "first": id_in(found.texts[0]),
-        "last": id_in(found.texts[-1]),
-        "contents": found.as_json(),
-    }
-    record(session, "batch:alert", f"batch:{part.batch_id}", body, created)
-    return Raised(len(found.texts), deliveries)
+    body = {"batch": part.batch_id, "alerts": number, "deliveries": deliveries, "first": first, "last": last}
+    record(session, BATCH, f"batch:{part.batch_id}", body, created)
+    return Raised(number, deliveries)
 
 
 def not_raised() -> ColumnElement[bool]:

@@ -1,6 +1,6 @@
 """What an alert says and where it is from, as one text: what the evidence of alerts commits to.
 
-``batch:alert`` and ``alert:correct`` hold the root of the tree over the texts of the alerts that were raised together,
+``batch:contents`` and ``alert:correct`` hold the root of the tree over the texts of the alerts raised together,
 in the order of their ids. docs/reference/evidence.md states the text in words exact enough for another language.
 
 The rule of this module: a text is read from the table, at the raising as at every check after it, and holds all that a
@@ -14,9 +14,9 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, literal_column, select
+from sqlalchemy import ColumnElement, literal_column, select
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
@@ -50,9 +50,6 @@ _TEXTS = set(NAMES) - _READ.keys()
 _AT_ONCE = 5_000
 _LENGTHS = re.compile(rf"\d+( \d+){{{len(_FREE) - 1}}}", re.ASCII)
 
-# PostgreSQL writes moments and dates by the settings of the session.
-_PLAIN = sql("SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO', true)")
-
 
 @dataclass(frozen=True)
 class Logged:
@@ -64,16 +61,18 @@ class Logged:
     text: str
 
 
+def texts(session: Session, which: ColumnElement[bool]) -> dict[int, str]:
+    """The texts of the alerts that ``which`` finds, by their ids and in the order of these."""
+    asked = select(Alert.id, _text(session)).where(which).order_by(Alert.id)
+    return {row[0]: row[1] for row in session.execute(asked)}
+
+
 def contents(session: Session, which: ColumnElement[bool]) -> Contents:
-    """The texts of the alerts that ``which`` finds, in the order of their ids."""
-    found = session.connection().execute(select(_text(session)).where(which).order_by(Alert.id))
-    # As the driver gives them: a row of SQLAlchemy costs more than a text.
-    return Contents([text for (text,) in cast("CursorResult[Any]", found).cursor.fetchall()])
-
-
-def id_in(text: str) -> int:
-    """The id of the alert that ``text`` is of."""
-    return int(text.split("\n", 2)[1])
+    """What the texts of the alerts that ``which`` finds amount to, in the order of their ids."""
+    if _is_sqlite(session):
+        return Contents.of(texts(session, which).values())
+    session.execute(_PLAINLY)
+    return Contents(session.scalar(select(_HASHES).where(which)) or b"")
 
 
 def all_logged(session: Session) -> Iterator[Logged]:
@@ -117,16 +116,14 @@ def _alert(values: dict[str, str]) -> Alert:
 
 
 def _text(session: Session) -> ColumnElement[str]:
-    """The text of an alert as SQL, the same on both databases: one call, for a chain of ``||`` copies all at each."""
-    if session.get_bind().dialect.name == "sqlite":
-        lengths = ", ".join(f"length(CAST({_column(name)} AS BLOB))" for name in _FREE)
-        values = ", ".join(_moment(name) if name in _MOMENTS else _column(name) for name in NAMES)
-        form = " ".join(["%d"] * len(_FREE)) + "\n%s" * len(NAMES)
-        return literal_column(f"printf('{form}', {lengths}, {values})")
-    session.execute(_PLAIN)
-    lengths = ", ".join(f"octet_length({_value(name)})" for name in _FREE)
-    values = ", ".join(_value(name) if name in _MAY_BE_NULL else _column(name) for name in NAMES)
-    return literal_column(f"concat_ws(chr(10), concat_ws(' ', {lengths}), {values})")
+    if _is_sqlite(session):
+        return literal_column(_SQLITE_TEXT)
+    session.execute(_PLAINLY)
+    return literal_column(_POSTGRESQL_TEXT)
+
+
+def _is_sqlite(session: Session) -> bool:
+    return session.get_bind().dialect.name == "sqlite"
 
 
 def _column(name: str) -> str:
@@ -143,3 +140,26 @@ def _value(name: str) -> str:
     """A value of PostgreSQL as text; ``concat_ws`` would pass one over that is none."""
     column = _column(name) + ("" if name in _TEXTS else "::text")
     return f"coalesce({column}, '')" if name in _MAY_BE_NULL else column
+
+
+def _sqlite_text() -> str:
+    lengths = ", ".join(f"length(CAST({_column(name)} AS BLOB))" for name in _FREE)
+    values = ", ".join(_moment(name) if name in _MOMENTS else _column(name) for name in NAMES)
+    form = " ".join(["%d"] * len(_FREE)) + "\n%s" * len(NAMES)
+    return f"printf('{form}', {lengths}, {values})"
+
+
+def _postgresql_text() -> str:
+    lengths = ", ".join(f"octet_length({_value(name)})" for name in _FREE)
+    values = ", ".join(_value(name) if name in _MAY_BE_NULL else _column(name) for name in NAMES)
+    return f"concat_ws(chr(10), concat_ws(' ', {lengths}), {values})"
+
+
+# The text of an alert as SQL, the same on both: one call, for a chain of || copies all at each.
+_SQLITE_TEXT, _POSTGRESQL_TEXT = _sqlite_text(), _postgresql_text()
+# The hashes (``hash_of``) of many of them, made where the texts are.
+_HASHES: ColumnElement[bytes] = literal_column(
+    f"string_agg(sha256('\\x00'::bytea || convert_to({_POSTGRESQL_TEXT}, 'UTF8')), ''::bytea ORDER BY id)"
+)
+# PostgreSQL writes moments and dates by the settings of the session.
+_PLAINLY = sql("SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO', true)")

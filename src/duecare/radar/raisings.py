@@ -18,17 +18,17 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from duecare.errors import EvidenceBroken, UnknownName
-from duecare.evidence import merkle
+from duecare.errors import EvidenceBroken, UnknownName, UseError
 from duecare.evidence.check import Check, answer
-from duecare.evidence.contents import Content
-from duecare.evidence.outbox import EvidenceEntry, read_entries
+from duecare.evidence.contents import Content, Contents, Meeting
+from duecare.evidence.outbox import EvidenceEntry, read_entries, record
 from duecare.evidence.tiles import LogReader
-from duecare.radar.contents import Logged, all_logged, contents, id_in
+from duecare.radar.contents import Logged, all_logged, contents, texts
 from duecare.radar.models import Alert
 from duecare.store.database import Database, of_one_moment
 
-BATCH, CORRECTION = "batch:alert", "alert:correct"
+BATCH, CONTENTS, CORRECTION = "batch:alert", "batch:contents", "alert:correct"
+_KINDS = (BATCH, CONTENTS, CORRECTION)
 GREATEST = 2**31 - 1
 """No alert has a greater id."""
 
@@ -42,7 +42,8 @@ class Raising:
     """What entry ``entry`` says: ``count`` alerts were raised at the moment ``at``, of ``batch_id`` and with ids from
     ``first`` to ``last``; or one correction, which has no batch here.
 
-    ``root`` is that over their texts. An entry of the time when evidence named only the changes has none.
+    ``root`` is that over their texts, as the entry that follows on it says. Those of the time when evidence named only
+    the changes have none.
     """
 
     entry: int
@@ -61,9 +62,22 @@ class Raising:
         if kind == BATCH:
             first, last = body.get("first", 0), body.get("last", GREATEST)
             return cls(entry, body["batch"], at, first, last, body["alerts"], root)
+        if kind == CONTENTS:
+            raised = datetime.fromisoformat(body["raised_at"])
+            return cls(entry, body["batch"], raised, body["first"], body["last"], body["alerts"], root)
         if kind == CORRECTION and body["correction"] is not None:
             return cls(entry, None, at, body["correction"], body["correction"], 1, root)
         return None
+
+    @property
+    def ids(self) -> tuple[int, int]:
+        """The first and the last."""
+        return self.first, self.last
+
+    @property
+    def found_again(self) -> bool:
+        """Whether its alerts can be found again; of an entry that names only the changes they cannot."""
+        return self.last < GREATEST
 
     def meets(self, first: int, last: int) -> bool:
         """Whether an alert with an id from ``first`` to ``last`` may be one of it."""
@@ -87,7 +101,8 @@ def raised_together(batch_id: str | None, first: int, last: int, at: datetime) -
 
 def of_batch(session: Session, batch_id: str) -> list[Raising]:
     """What was raised of a batch, by the evidence in the database."""
-    return _recorded(session, (EvidenceEntry.subject == f"batch:{batch_id}") & (EvidenceEntry.kind == BATCH))
+    of_these = EvidenceEntry.kind.in_((BATCH, CONTENTS))
+    return _recorded(session, (EvidenceEntry.subject == f"batch:{batch_id}") & of_these)
 
 
 def raising_of(session: Session, alert_id: int) -> tuple[Raising, Content | None]:
@@ -116,14 +131,38 @@ def raising_of(session: Session, alert_id: int) -> tuple[Raising, Content | None
         )
     found = max(own, key=lambda one: one.root is not None)
     if found.root is None:
+        if found.found_again:
+            raise UseError(
+                f"The evidence does not say yet what alert {alert_id} says: whoever raised it was stopped in between.",
+                hint="Run duecare screen, which does it, and ask again.",
+            )
         return found, None
-    held = contents(session, found.where())
-    if problem := _difference(len(held.texts), found.count, held.root.hex() == found.root):
+    said = texts(session, found.where())
+    held = Contents.of(said.values())
+    if problem := _difference(held.size, found.count, held.root.hex() == found.root):
         raise EvidenceBroken(
             f"What the database holds as {found} is not what was logged: {problem}.",
             hint="The database was changed afterwards; no proof is made of it. Run duecare verify --all.",
         )
-    return found, held.content(list(map(id_in, held.texts)).index(alert_id))
+    return found, held.content(list(said).index(alert_id), said[alert_id])
+
+
+def commit_contents(database: Database, batch_id: str, *, at: datetime) -> None:
+    """Commit in the evidence (``batch:contents``) to what the alerts of a batch say, as far as that was not done yet,
+    each raising in a transaction of its own. ``at`` is aware."""
+    with database.session() as session:
+        waiting = [one for one in of_batch(session, batch_id) if one.root is None and one.found_again]
+    for one in waiting:
+        with database.session() as session:
+            body = {
+                "batch": batch_id,
+                "alerts": one.count,
+                "first": one.first,
+                "last": one.last,
+                "raised_at": one.at.isoformat(),
+                "contents": contents(session, one.where()).as_json(),
+            }
+            record(session, CONTENTS, f"batch:{batch_id}", body, at)
 
 
 def verify_alerts(database: Database, log: LogReader, size: int) -> Check:
@@ -140,7 +179,7 @@ def verify_alerts(database: Database, log: LogReader, size: int) -> Check:
     problems = list[str]()
     with database.session() as session:
         of_one_moment(session)
-        ledger.enter(_recorded(session, EvidenceEntry.kind.in_((BATCH, CORRECTION)) & waits))
+        ledger.enter(_recorded(session, EvidenceEntry.kind.in_(_KINDS) & waits))
         problems += [
             f"alert {each.id} is in no entry of the log" for each in all_logged(session) if not ledger.has(each)
         ]
@@ -156,7 +195,7 @@ class _Account:
 
     raising: Raising
     expected: int
-    met: merkle.Growing = field(default_factory=merkle.Growing)
+    met: Meeting = field(default_factory=Meeting)
 
     @property
     def problem(self) -> str:
@@ -172,23 +211,24 @@ class _Ledger:
         self._accounts: defaultdict[tuple[str | None, datetime], list[_Account]] = defaultdict(list)
 
     def enter(self, raisings: Iterable[Raising]) -> None:
-        """Open an account for each. Those of one batch and moment that name only changes share one."""
+        """Open an account for each; what an entry says of one that has its account goes into that. Those of one batch
+        and moment that name only changes share one."""
         for one in raisings:
             beside = self._accounts[one.batch_id, one.at]
-            shared = next((each for each in beside if one.root is None and each.raising.root is None), None)
-            if shared and one.batch_id is not None:
-                shared.expected += one.count
-            elif one.root is None:
-                beside.append(_Account(one, one.count))
-            else:
-                beside.insert(0, _Account(one, one.count))
+            known = next((each for each in beside if each.raising.ids == one.ids), None)
+            if known is None:
+                beside.insert(0 if one.found_again else len(beside), _Account(one, one.count))
+            elif one.root is not None:
+                known.raising = one
+            elif not one.found_again:
+                known.expected += one.count
 
     def has(self, alert: Logged) -> bool:
         """Enter ``alert`` into its account; whether it has one."""
         key = (alert.batch_id if alert.id > 0 else None, alert.at)
         for each in self._accounts.get(key, ()):
             if each.raising.meets(alert.id, alert.id):
-                each.met.add(merkle.leaf_hash(alert.text.encode()))
+                each.met.add(alert.text)
                 return True
         return False
 
@@ -199,10 +239,13 @@ class _Ledger:
     def summary(self, lost: Collection[int]) -> str:
         """How many alerts are in all accounts, and of which kinds."""
         met = [each for each in self._all() if not _gone(each, lost)]
-        old = sum(each.met.size for each in met if each.raising.root is None)
+        bare = [each for each in met if each.raising.root is None]
+        old = sum(each.met.size for each in bare if not each.raising.found_again)
+        waits = sum(each.met.size for each in bare if each.raising.found_again)
         gone = sum(each.expected for each in self._all() if _gone(each, lost))
         said = [f"{sum(each.met.size for each in met)} alerts"]
         said += [f"{old} of a time when evidence named only the changes, not what was said of them"] if old else []
+        said += [f"what {waits} of them say is not in the evidence yet: run duecare screen"] if waits else []
         said += [f"{gone} more were lost with an older copy of the database, as the log says"] if gone else []
         return "; ".join(said)
 
@@ -225,7 +268,7 @@ def _logged(log: LogReader, size: int) -> tuple[_Ledger, set[int]]:
     """Of the first ``size`` entries of the log the raisings, and the ids of those that the database lost by going back
     to an older copy."""
     ledger, lost, places = _Ledger(), set[int](), list[tuple[int, int]]()
-    for each in read_entries(log, kinds=(BATCH, CORRECTION, _ADOPTION), size=size):
+    for each in read_entries(log, kinds=(*_KINDS, _ADOPTION), size=size):
         if each.kind == _ADOPTION:
             lost.update(number for place, number in places if place >= each.body["from_leaf"])
             continue
@@ -237,10 +280,12 @@ def _logged(log: LogReader, size: int) -> tuple[_Ledger, set[int]]:
 
 
 def _recorded(session: Session, which: ColumnElement[bool]) -> list[Raising]:
-    """The raisings among the entries in the database that ``which`` finds."""
-    asked = select(EvidenceEntry.id, EvidenceEntry.kind, EvidenceEntry.at, EvidenceEntry.body).where(which)
-    found = (Raising.parse(row.id, row.kind, row.at, json.loads(row.body)) for row in session.execute(asked))
-    return [one for one in found if one is not None]
+    """The raisings among the entries in the database that ``which`` finds, each once, with its root if it has one."""
+    columns = (EvidenceEntry.id, EvidenceEntry.kind, EvidenceEntry.at, EvidenceEntry.body)
+    rows = session.execute(select(*columns).where(which).order_by(EvidenceEntry.id))
+    raisings = [one for row in rows if (one := Raising.parse(row.id, row.kind, row.at, json.loads(row.body)))]
+    whole = {(one.batch_id, one.at, one.ids) for one in raisings if one.root is not None}
+    return [one for one in raisings if one.root is not None or (one.batch_id, one.at, one.ids) not in whole]
 
 
 def _near(session: Session, alert_id: int) -> list[str]:
