@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 import rfc8785
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select, text
@@ -23,7 +26,7 @@ from duecare.errors import BadInput, EvidenceBroken
 from duecare.evidence.audit import audit
 from duecare.evidence.check import all_hold
 from duecare.evidence.log import Log
-from duecare.evidence.outbox import Act, EvidenceEntry, leaf, record, record_all, sequence
+from duecare.evidence.outbox import Act, EvidenceEntry, keep_up, leaf, record, record_all, sequence, waiting
 from duecare.store.database import Database
 
 AT = datetime(2019, 5, 5, 8, 0, tzinfo=timezone(timedelta(hours=8)))
@@ -173,6 +176,57 @@ def test_a_kill_between_log_and_database_is_put_right(database: Database, tmp_pa
         rows = session.scalars(select(EvidenceEntry).order_by(EvidenceEntry.id).limit(3)).all()
         log.append([leaf(row.id, row.kind, row.subject, row.at, row.body) for row in rows])
     assert sequence(database, log) == 2
+    everything_is_in_the_log_once(database, log)
+
+
+def no_folder(log: Log) -> None:
+    """As where the disk of the log is not mounted, and something else is in its place."""
+    shutil.rmtree(log.folder)
+    log.folder.write_text("not a folder")
+
+
+def no_room(log: Log) -> None:
+    """As where the disk gives an error to whoever writes."""
+    (log.folder / "tile").write_text("not a folder")
+
+
+def half_an_intent(log: Log) -> None:
+    (log.folder / "appending").write_text("")
+
+
+def another_holds_it(log: Log) -> None:
+    held = FileLock(log.folder / "lock")
+    held.acquire()
+    HELD.append(held)
+
+
+HELD: list[FileLock] = []
+
+
+@pytest.mark.parametrize("wrong", [no_folder, no_room, half_an_intent, another_holds_it])
+def test_what_was_done_does_not_fail_by_the_log(
+    database: Database, tmp_path: Path, wrong: Callable[[Log], None]
+) -> None:
+    """Whoever did something is told that it is done, soon, whatever is wrong with the log; the entries wait."""
+    log = Log.at(tmp_path)
+    record_some(database, 3)
+    wrong(log)
+    begun = time.monotonic()
+    assert not keep_up(database, log)
+    assert time.monotonic() - begun < 30, "nobody at the counter waits as long as another append does"
+    assert waiting(database) == 3
+    while HELD:
+        HELD.pop().release()
+
+
+def test_the_log_takes_what_waited(database: Database, tmp_path: Path) -> None:
+    """When nothing is wrong any more."""
+    log = Log.at(tmp_path)
+    record_some(database, 3)
+    no_room(log)
+    assert not keep_up(database, log)
+    (log.folder / "tile").unlink()
+    assert keep_up(database, log)
     everything_is_in_the_log_once(database, log)
 
 

@@ -58,10 +58,11 @@ class Log(LogReader):
         """Entries in the log, as its checkpoint on disk says now."""
         return self.checkpoint(self.key).size
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Hold the log for one process; may be nested. Raises ``Busy`` after ``LOCK_SECONDS``."""
-        busy = f"Another process has been writing to the log {self.folder} for {LOCK_SECONDS:.0f} seconds."
-        return holding(self._lock, busy)
+    def locked(self, seconds: float | None = None) -> AbstractContextManager[None]:
+        """Hold the log for one process; may be nested. Raises ``Busy`` after ``seconds``, or ``LOCK_SECONDS``."""
+        waited = LOCK_SECONDS if seconds is None else seconds
+        busy = f"Another process has been writing to the log {self.folder} for {waited:.0f} seconds."
+        return holding(self._lock, busy, seconds=seconds)
 
     def append(self, entries: Sequence[bytes]) -> int:
         """Append ``entries`` (1 to 65,535 bytes each) in order, all or none; the index of the first is returned.
@@ -151,7 +152,13 @@ class Log(LogReader):
         intent = self.folder / "appending"
         if not intent.exists():
             return
-        meant = int(intent.read_text(encoding="ascii"))
+        try:
+            meant = int(intent.read_text(encoding="ascii"))
+        except ValueError:
+            raise EvidenceBroken(
+                f"The file {intent} does not say how far a killed append meant to go.",
+                hint="Restore the log folder from a copy; nothing was appended.",
+            ) from None
         for kind, level, number in _tiles_between(size, meant):
             reached = width_at(meant, level, number)
             if reached > width_at(size, level, number):

@@ -20,6 +20,7 @@ from typing import Any, cast
 import rfc8785
 import structlog
 from sqlalchemy import BigInteger, Connection, Index, Integer, Text, bindparam, func, insert, select, text, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from duecare.clock import Clock, SystemClock, utc
@@ -33,6 +34,7 @@ BATCH = 8192
 """Entries that go into the log under one checkpoint."""
 
 _CHUNK = 500
+_PATIENCE = 2.0  # seconds that whoever has done something waits for another to finish with the log
 _FRAME = 6  # bytes that escaping may make of one
 _ID = BigInteger().with_variant(Integer(), "sqlite")
 _KIND = re.compile(r"[a-z][a-z_]*(:[a-z][a-z_]*)+")
@@ -166,11 +168,12 @@ def sequence(database: Database, log: Log) -> int:
 
 
 def keep_up(database: Database, log: Log) -> bool:
-    """As ``sequence``, for those whose act is done: a log that is busy or damaged is told, not raised, and takes it the
-    next time. Returns whether the log has all."""
+    """As ``sequence``, for those whose act is done: a log that is busy, damaged or on a disk that is full or gone is
+    told, not raised, and takes it the next time. Returns whether the log has all."""
     try:
-        sequence(database, log)
-    except DuecareError as error:
+        with log.locked(_PATIENCE):
+            sequence(database, log)
+    except (DuecareError, OSError, SQLAlchemyError) as error:
         structlog.get_logger().warning("the log waits", why=str(error))
         return False
     return True

@@ -14,10 +14,13 @@ from duecare.errors import Busy
 
 
 @contextmanager
-def holding(lock: FileLock, busy: str, hint: str = "Try again when it has finished.") -> Iterator[None]:
-    """Hold ``lock`` for the length of the block. Raises ``Busy``, which says ``busy``, after the lock's own timeout."""
+def holding(
+    lock: FileLock, busy: str, hint: str = "Try again when it has finished.", *, seconds: float | None = None
+) -> Iterator[None]:
+    """Hold ``lock`` for the length of the block. Raises ``Busy``, which says ``busy``, after so many ``seconds``; the
+    lock's own timeout, if none are given."""
     try:
-        lock.acquire()
+        lock.acquire(seconds)
     except Timeout:
         raise Busy(busy, hint=hint) from None
     try:
