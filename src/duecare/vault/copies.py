@@ -87,6 +87,12 @@ class Copy:
         """Note that what was missing is nothing that anybody will ask for, by what the log says later."""
         self._missing.pop((what, name, part), None)
 
+    def lasts(self, what: str, name: str, until: date) -> None:
+        """Note until when what is missing will be asked for, by what the log says later."""
+        for key, each in self._missing.items():
+            if key[:2] == (what, name):
+                self._missing[key] = replace(each, until=until)
+
     @property
     def missing(self) -> tuple[Missing, ...]:
         """What cannot be brought back, in the order of the log."""

@@ -347,6 +347,64 @@ def test_a_way_that_was_enrolled_since_gives_way_to_the_id_card(rig: Rig, before
         assert ask(park, before.two.cards[0].card, id_number=HE.id_number)[0]
 
 
+def test_whom_nobody_expects_is_not_missing(rig: Rig, before: Sales) -> None:
+    """A pass that was sold since the copy and paid back since, one whose holder had all erased, a ticket that was used:
+    nobody is to be given another in its place."""
+    copy = rig.copy()
+    with rig.opened(LATER) as park:
+        back, erased = sold(park, *others()), sold(park, *others())
+        ticket, unused = (sales.sell(park, "single_ticket", screen="counter", actor="clerk") for _ in range(2))
+        readers = [each.subject for each in back.cards]
+        refunds.pay_back(park, back.pass_id, readers, reason="moves away", actor="clerk", goodwill=True)
+        truth.erase(park, erased.cards[0].subject, ends_pass=True, how="a letter", screen="post")
+        assert ask(park, ticket.cards[0].card)[0]
+    copy.put_back()
+    with rig.opened(LATER) as park, park.home.database.session() as session:
+        left = [Missing("pass", erased.pass_id, 1, erased.last), Missing("pass", unused.pass_id, 1, unused.last)]
+        assert lacking.lacking(session, park) == left
+        assert park.vault.recovered.missing == tuple(left)
+
+
+def test_what_is_missing_of_a_renewed_pass_is_missing_until_its_new_end(rig: Rig, before: Sales) -> None:
+    """Of a pass that is gone, and of a card for one that is there."""
+    copy = rig.copy()
+    with rig.opened(LATER) as park:
+        gone = sold(park, *others())
+        sales.replace_card(park, SHE.id_number, actor="clerk")
+    with rig.opened(LATER + timedelta(days=300)) as park:
+        for each in (gone, before.two):
+            last = sales.renew(park, each.pass_id, screen="counter", actor="clerk").last
+    copy.put_back()
+    in_its_second_year = LATER + timedelta(days=370)
+    with rig.opened(in_its_second_year) as park, park.home.database.session() as session:
+        known = [Missing("pass", gone.pass_id, 2, last), Missing("card", before.two.pass_id, 1, last)]
+        assert lacking.lacking(session, park) == known
+    with rig.opened(in_its_second_year) as park:
+        refunds.pay_back(
+            park, before.two.pass_id, [before.two.cards[1].subject], reason="moves", actor="clerk", goodwill=True
+        )
+        with park.home.database.session() as session:
+            assert lacking.lacking(session, park) == known[:1], "who has left needs no card"
+
+
+def test_an_enrolment_is_missing_until_it_is_done_again(rig: Rig, before: Sales) -> None:
+    """Whoever shares the pass and chose the ID card misses none."""
+    he = before.two.cards[0].subject
+    with rig.opened(BOUGHT) as park:
+        changes.publish(park, FACES)
+        changes.answer(park, he, 2, accepted=True, how="a click", screen="my pass")
+    copy = rig.copy()
+    with rig.opened(LATER) as park:
+        enrolment.enrol(park, he, "card_face", face("he"), screen="counter", actor="clerk")
+    copy.put_back()
+    with rig.opened(LATER + timedelta(hours=1)) as park:
+        with park.home.database.session() as session:
+            assert lacking.lacking(session, park) == [Missing("enrolment", before.two.pass_id, 1, before.two.last)]
+        enrolment.enrol(park, he, "card_face", face("he"), screen="counter", actor="clerk")
+        with park.home.database.session() as session:
+            assert lacking.lacking(session, park) == []
+
+
 def test_a_pass_that_a_legal_hold_keeps_is_over_all_the_same(rig: Rig, before: Sales) -> None:
     """Nothing was erased, so that no erasure is replayed; the end of the pass is."""
     she = before.two.cards[1].subject

@@ -47,6 +47,9 @@ from duecare.systems.passes.products import Way
 from duecare.systems.passes.purposes import NOTICE
 from duecare.vault.copies import Copy, Missing, Replays
 
+_NOBODY = ""
+"""In the place of the commitment to a holder: a ticket is nobody's."""
+
 
 def replays() -> Replays:
     """What the pass system does again, by kind of evidence."""
@@ -75,12 +78,14 @@ def _sell(copy: Copy, entry: LoggedEntry) -> None:
     """Who bought it is sealed data that is gone: nothing can be made again."""
     body, name = entry.body, _named(entry, "pass")
     if copy.session.get(Pass, name) is None:
-        copy.misses(Missing(PASS, name, len(body["methods"]), date.fromisoformat(body["last"])))
+        for holder in body["holders"] or [_NOBODY]:
+            copy.misses(Missing(PASS, name, until=date.fromisoformat(body["last"])), holder)
 
 
 def _renew(copy: Copy, entry: LoggedEntry) -> None:
     """The year that was paid."""
     body, name = entry.body, _named(entry, "pass")
+    copy.lasts(PASS, name, date.fromisoformat(body["last"]))
     shared = _of_pass(copy, name)
     first = date.fromisoformat(body["first"])
     if not shared or any(each.first >= first for each in shared[0].periods):
@@ -105,6 +110,8 @@ def _renew(copy: Copy, entry: LoggedEntry) -> None:
 def _refund(copy: Copy, entry: LoggedEntry) -> None:
     """Those who were paid have left on that day; the payment stands in the books, once."""
     body, name, on = entry.body, _named(entry, "pass"), day_of(entry.at)
+    for commitment in body["holders"]:
+        copy.settles(PASS, name, commitment)
     if copy.session.get(Pass, name) is None:
         return
     for commitment in body["holders"]:
@@ -123,6 +130,7 @@ def _refund(copy: Copy, entry: LoggedEntry) -> None:
 
 def _end(copy: Copy, entry: LoggedEntry) -> None:
     """The pass is over for one who asked that all be erased: also where a legal hold keeps what was held."""
+    copy.settles(PASS, _named(entry, "pass"), entry.body["holder"])
     if _leave(copy, entry.body["holder"], day_of(entry.at)):
         _did(copy, entry)
 
@@ -227,6 +235,8 @@ def _settle(copy: Copy, entry: LoggedEntry) -> None:
 
 
 def _visit(copy: Copy, entry: LoggedEntry, key: str, *, offline: bool) -> None:
+    if "ticket" in entry.body:
+        copy.settles(PASS, entry.body["ticket"], _NOBODY)
     holder, gate = _shown(copy, entry.body), _named(entry, "gate")
     known = select(Visit.id).where(Visit.gate == gate, Visit.key == key)
     if holder is None or copy.session.scalar(known) is not None:
