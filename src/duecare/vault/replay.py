@@ -261,10 +261,8 @@ class _Again:
         subject = copy.subject(body["subject"])
         if subject is None:
             return
-        asked = select(RetentionEvent.ref).where(
-            RetentionEvent.subject == subject, RetentionEvent.name == body["event"]
-        )
-        known = set(self._session.scalars(asked))
+        theirs = (RetentionEvent.subject == subject) & (RetentionEvent.name == body["event"])
+        known = set(self._session.scalars(select(RetentionEvent.ref).where(theirs)))
         if "ref" in body:
             salt = copy.salt(subject)
             same = (each for each in known if each and committed(each, salt) == body["ref"])
@@ -274,6 +272,9 @@ class _Again:
             # so that nothing falls due too early.
             refs = {f"entry:{entry.id}"} if body["on"] else known
         on = date.fromisoformat(body["on"]) if body["on"] else None
+        same_day = RetentionEvent.on.is_(None) if on is None else RetentionEvent.on == on
+        recorded = theirs & same_day & (RetentionEvent.recorded_at == entry.at)
+        refs -= set(self._session.scalars(select(RetentionEvent.ref).where(recorded)))
         self._session.add_all(
             RetentionEvent(subject=subject, name=body["event"], ref=ref, on=on, recorded_at=entry.at)
             for ref in sorted(refs)

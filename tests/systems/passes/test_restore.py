@@ -78,8 +78,8 @@ class Rig:
             controller_contact="privacy@park.example",
         )  # fmt: skip
 
-    def copy(self) -> DatabaseCopy:
-        return DatabaseCopy(self.url, self.folder)
+    def copy(self, name: str = "copy") -> DatabaseCopy:
+        return DatabaseCopy(self.url, self.folder, name)
 
 
 @dataclass
@@ -99,6 +99,7 @@ def rig(database_url: str, tmp_path: Path, clock: SetClock) -> Iterator[Rig]:
         changes.open_tickets(park)
     yield made
     drop_copy(database_url)
+    drop_copy(database_url, "newer")
 
 
 @pytest.fixture
@@ -268,6 +269,53 @@ def test_a_copy_that_is_put_back_twice(rig: Rig, before: Sales) -> None:
         assert ask(park, issued.card, id_number=SHE.id_number) == (False, ["gate.card_not_restored"])
 
 
+def test_a_newer_copy_that_is_put_back_after_an_older_one(rig: Rig, before: Sales) -> None:
+    """The wrong backup first: what the right one has is not done again, and misses nothing of the time between."""
+    he = before.two.cards[0].subject
+    older = rig.copy()
+    with rig.opened(LATER) as park:
+        use(park, before)
+        lose(park, before)
+        changes.publish(park, FACES)
+        changes.answer(park, he, 2, accepted=True, how="a click", screen="my pass")
+        enrolment.enrol(park, he, "card_face", face("he"), screen="counter", actor="clerk")
+        issued = sales.replace_card(park, SHE.id_number, actor="clerk")
+        sold(park, *others())
+        sales.renew(park, before.two.pass_id, screen="counter", actor="clerk")
+        known = dump(park, *TABLES, "retention_events", "erasures", "legal_holds")
+    newer = rig.copy("newer")
+    older.put_back()
+    with rig.opened(LATER + timedelta(hours=1)) as park, park.home.database.session() as session:
+        assert {each.what for each in lacking.lacking(session, park)} == {"pass", "card", "enrolment", "notice"}
+    newer.put_back()
+    with rig.opened(LATER + timedelta(hours=2)) as park:
+        assert dump(park, *TABLES, "retention_events", "erasures", "legal_holds") == known
+        with park.home.database.session() as session:
+            assert lacking.lacking(session, park) == []
+        assert ask(park, issued.card, id_number=SHE.id_number)[0]
+        assert ask(park, before.two.cards[0].card, template=face("he", 1))[0]
+        assert shown_alone(park, before) == (False, ["gate.used"])
+
+
+class Ticking(SetClock):
+    """A clock that is never asked twice at the same time."""
+
+    def now(self) -> datetime:
+        self.advance(timedelta(microseconds=1))
+        return super().now()
+
+
+def test_a_lost_card_is_lost_since_the_same_moment(rig: Rig, before: Sales) -> None:
+    """The database and the log date one act alike."""
+    copy, rig.clock = rig.copy(), Ticking(LATER)
+    with rig.opened(LATER) as park:
+        lose(park, before)
+        known = dump(park, "pass_cards")
+    copy.put_back()
+    with rig.opened(LATER + timedelta(hours=1)) as park:
+        assert dump(park, "pass_cards") == known
+
+
 def test_the_rights_are_dated_as_the_log_dates_them(rig: Rig, before: Sales) -> None:
     """A loss, a refund and a visit have the times that they had, and the books the refund, once."""
     copy = rig.copy()
@@ -379,6 +427,7 @@ def test_what_is_missing_of_a_renewed_pass_is_missing_until_its_new_end(rig: Rig
     with rig.opened(in_its_second_year) as park, park.home.database.session() as session:
         known = [Missing("pass", gone.pass_id, 2, last), Missing("card", before.two.pass_id, 1, last)]
         assert lacking.lacking(session, park) == known
+        assert set(park.vault.recovered.missing) == set(known), "and the restore says the same"
     with rig.opened(in_its_second_year) as park:
         refunds.pay_back(
             park, before.two.pass_id, [before.two.cards[1].subject], reason="moves", actor="clerk", goodwill=True

@@ -85,7 +85,8 @@ def _sell(copy: Copy, entry: LoggedEntry) -> None:
 def _renew(copy: Copy, entry: LoggedEntry) -> None:
     """The year that was paid."""
     body, name = entry.body, _named(entry, "pass")
-    copy.lasts(PASS, name, date.fromisoformat(body["last"]))
+    for what in (PASS, CARD, WAY):
+        copy.lasts(what, name, date.fromisoformat(body["last"]))
     shared = _of_pass(copy, name)
     first = date.fromisoformat(body["first"])
     if not shared or any(each.first >= first for each in shared[0].periods):

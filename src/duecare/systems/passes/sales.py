@@ -247,9 +247,10 @@ def replace_card(park: Park, id_number: str, *, actor: str, pass_id: str = "", o
         found, number = holders.by_subject(session, subject), write.card()
         _lose(session, found, actor, park)
         park.vault.seal(session, subject, {"entry_code": entry_code(number, shown)}, [ENTRY], actor)
-        session.add(Card(digest=digest(number), holder_id=found.holder.id, issued_at=park.now(), lost_at=None))
+        at = park.now()
+        session.add(Card(digest=digest(number), holder_id=found.holder.id, issued_at=at, lost_at=None))
         body = {**_who(session, subject), "card": holders.card_commitment(session, subject, digest(number))}
-        record(session, "card:issue", f"pass:{found.sold.id}", {**body, "by": actor}, park.now())
+        record(session, "card:issue", f"pass:{found.sold.id}", {**body, "by": actor}, at)
         return Issued(subject, found.holder.method, number), {"method": found.holder.method}
 
     def again(session: Session, write: Write, kept: Mapping[str, Any]) -> Issued:
@@ -392,13 +393,13 @@ def _renewable(bought: Product, period: Period, today: date) -> None:
 
 def _lose(session: Session, found: Held, actor: str, park: Park) -> int:
     standing = (Card.holder_id == found.holder.id) & Card.lost_at.is_(None)
-    lost = list(session.scalars(select(Card.digest).where(standing)))
-    session.execute(update(Card).where(standing).values(lost_at=park.now()))
+    lost, at = list(session.scalars(select(Card.digest).where(standing))), park.now()
+    session.execute(update(Card).where(standing).values(lost_at=at))
     if lost:
         subject = str(found.holder.subject)
         which = sorted(holders.card_commitment(session, subject, each) for each in lost)
         body = {**_who(session, subject), "cards": len(lost), "which": which, "by": actor}
-        record(session, "card:lose", f"pass:{found.sold.id}", body, park.now())
+        record(session, "card:lose", f"pass:{found.sold.id}", body, at)
     return len(lost)
 
 
