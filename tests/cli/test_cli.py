@@ -73,11 +73,16 @@ def test_help(words: str) -> None:
 
 
 def test_whoever_gives_a_reason_is_told_that_it_stays() -> None:
-    """The reason goes into the public log: every command that takes one says so, in Chinese and English."""
+    """The reason goes into the public log, and so does how somebody said something and what was found: every command
+    that takes one says so, in Chinese and English."""
     helps = {
-        words: str(param.help) for words, command in commands() for param in command.params if "--reason" in param.opts
+        words: str(param.help)
+        for words, command in commands()
+        for param in command.params
+        if {"--reason", "--note", "--how"} & {*param.opts}
     }
     assert {"duecare screen release", "duecare correct", "duecare passes refund", "duecare retention lift"} <= {*helps}
+    assert {"duecare erase", "duecare passes conflicts", "duecare passes answer", "duecare passes end"} <= {*helps}
     for words, said in helps.items():
         assert "in the public log for ever: name no person" in said, words
         assert "永久存入公开日志" in said, words

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from duecare.cli.certificate import Written, write_certificate
-from duecare.cli.output import HomeOption, JsonOption, counting, moment, plain, print_json, say
+from duecare.cli.output import FOR_EVER, HomeOption, JsonOption, counting, moment, plain, print_json, say
 from duecare.errors import BadInput
 from duecare.settings import load
 from duecare.store.home import Home
@@ -36,7 +36,7 @@ def erase(
             "and numbers that the log names.",
         ),
     ] = False,
-    note: Annotated[str, typer.Option("--note", help="Why, in words; kept with the erasure.")] = "",
+    note: Annotated[str, typer.Option("--note", help=f"Why, in words; {FOR_EVER}")] = "",
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder to write the certificates to (default: here).")
     ] = None,

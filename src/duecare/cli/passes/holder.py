@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from duecare.cli.files import read_bytes
-from duecare.cli.output import HomeOption, JsonOption, plain, print_json
+from duecare.cli.output import FOR_EVER, HomeOption, JsonOption, plain, print_json
 from duecare.cli.passes.centre import SCREEN, ByOption, SubjectArgument, done, opened
 from duecare.cli.passes.page import say_truth
 
@@ -69,7 +69,7 @@ def truth(subject: SubjectArgument, home: HomeOption = None, as_json: JsonOption
 def withdraw(
     subject: SubjectArgument,
     purpose: Annotated[str, typer.Argument(help="The purpose whose consent is taken back.")],
-    how: Annotated[str, typer.Option("--how", help="How they said it; it is kept.")] = "at the counter",
+    how: Annotated[str, typer.Option("--how", help=f"How they said it; {FOR_EVER}")] = "at the counter",
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from duecare.cli.output import HomeOption, JsonOption, console, plain, print_json, say, table
+from duecare.cli.output import FOR_EVER, HomeOption, JsonOption, console, plain, print_json, say, table
 from duecare.cli.passes.centre import SCREEN, SubjectArgument, count, done, opened, owed
 from duecare.errors import BadInput
 
@@ -43,7 +43,7 @@ def answer(
     version: Annotated[int, typer.Argument(help="The version of the notice.")],
     accept: Annotated[bool, typer.Option("--accept", help="The holder accepts it.")] = False,
     decline: Annotated[bool, typer.Option("--decline", help="The holder declines it.")] = False,
-    how: Annotated[str, typer.Option("--how", help="How they said it; it is kept.")] = "at the counter",
+    how: Annotated[str, typer.Option("--how", help=f"How they said it; {FOR_EVER}")] = "at the counter",
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -89,7 +89,7 @@ def answers(
 
 def end(
     way: Annotated[str, typer.Argument(help="card_fingerprint or card_face.")],
-    note: Annotated[str, typer.Option("--note", help="Why; it is kept with each erasure.")],
+    note: Annotated[str, typer.Option("--note", help=f"Why; {FOR_EVER}")],
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:

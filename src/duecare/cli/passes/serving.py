@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from duecare.cli.output import HomeOption, JsonOption, console, moment, plain, print_json, print_json_line, say, table
+from duecare.cli.output import (
+    FOR_EVER,
+    HomeOption,
+    JsonOption,
+    console,
+    moment,
+    plain,
+    print_json,
+    print_json_line,
+    say,
+    table,
+)
 from duecare.cli.passes.centre import ByOption, opened
 
 
@@ -48,7 +59,7 @@ def serve(
 
 def conflicts(
     settle: Annotated[int | None, typer.Option("--settle", help="One that was looked at.", show_default=False)] = None,
-    note: Annotated[str, typer.Option("--note", help="What was found; it is kept.")] = "",
+    note: Annotated[str, typer.Option("--note", help=f"What was found; {FOR_EVER}")] = "",
     by: ByOption = "clerk",
     home: HomeOption = None,
     as_json: JsonOption = False,
