@@ -193,6 +193,18 @@ def test_each_part_of_a_batch_is_proved_by_itself(home: Home) -> None:
             raising_of(session, ids[0])
 
 
+def test_what_can_be_proved_is_named_before_what_is_not_yet_in_the_evidence(home: Home) -> None:
+    """Of an alert whose raising was stopped before it was committed to, the other proofs are written and named."""
+    with home.database.session() as session:
+        number = session.scalars(insert(Screening).returning(Screening.id), [passed("D")]).one()
+        raise_alerts(session, Part("batch-1", number, number), at=NOW + timedelta(hours=1))
+    retract(home, number, "地址没有变更", "Zhang")
+    made = run(home, "proof", f"alert:{number}", "--out", home.path / "proofs")
+    assert "run duecare screen" in str(refusal(made)).lower()
+    (written,) = (home.path / "proofs").iterdir()
+    assert str(written) in made.stdout
+
+
 def test_what_a_correction_says_is_proved(home: Home) -> None:
     """A correction has its own content in its evidence; a changed reason is refused."""
     done = retract(home, 1, "地址没有变更", "Zhang", reason_en="The address did not change.")

@@ -15,7 +15,7 @@ import typer
 from sqlalchemy import select
 
 from duecare.cli.output import HomeOption, JsonOption, errors, plain, print_json, say
-from duecare.errors import BadInput, EvidenceBroken, UnknownName, WitnessUnavailable
+from duecare.errors import BadInput, DuecareError, EvidenceBroken, UnknownName, UseError, WitnessUnavailable
 from duecare.evidence.check import all_hold
 from duecare.evidence.contents import Content
 from duecare.evidence.cosign import cosigned, witnesses
@@ -57,12 +57,10 @@ def proof(
         note = _cosigned(log, opened.settings)
         write = partial(_write, database, log, older, note, out)
         written = [write(entry_id) for entry_id in entries]
-        broken: EvidenceBroken | None = None  # raised last: what can be proved is told first
+        broken: DuecareError | None = None  # raised last: what can be proved is told first
         if alert is not None:
             try:
                 written.append(_of_alert(database, alert, write, zh=opened.settings.language == "zh"))
-            except EvidenceBroken as error:
-                broken = error
             except UnknownName:
                 if not entries:
                     raise
@@ -70,6 +68,8 @@ def proof(
                     f"The log has evidence about alert {alert}, but the database holds no such alert.",
                     hint="It was deleted, or lost with an older copy. Run duecare verify --all.",
                 )
+            except (EvidenceBroken, UseError) as error:
+                broken = error
     if as_json:
         print_json([{"entry": entry_id, "file": str(path)} for entry_id, path in written])
     else:
