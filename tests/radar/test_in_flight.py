@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
@@ -19,18 +20,20 @@ from pathlib import Path
 import pytest
 from letterbox import MailServer, mail_server
 from owed import LEXICON, LIQUIDATION, NOW, alert, open_home, passed, watcher
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
+from sqlalchemy.orm import Session
 
 from duecare.clock import SetClock
 from duecare.evidence.outbox import EvidenceEntry
 from duecare.radar.claims import claim
 from duecare.radar.corrections import Correction, retract
 from duecare.radar.delivery import deliver
-from duecare.radar.digests import compose_due
+from duecare.radar.digests import _compose, compose_due
 from duecare.radar.failures import failures
 from duecare.radar.in_flight import _answer
 from duecare.radar.models import Alert, ChannelAddress, Delivery, Digest, Member, Message
 from duecare.radar.watches import Reach, end_address, find_member
+from duecare.radar.wording import Rows
 from duecare.registers.models import Dispute
 from duecare.store.home import Home
 from duecare.vault.records import Vault
@@ -266,6 +269,61 @@ def test_a_digest_that_has_not_left_is_composed_anew(home: Home, mail: MailServe
     assert heard(mail) == [("jia", "digest B")]
     with home.database.session() as session:
         assert [digest.counts["changes"] for digest in session.scalars(select(Digest))] == [1]
+
+
+def _until(home: Home, ready: Callable[[Session], bool]) -> None:
+    """Wait until the database says so."""
+    end = time.monotonic() + 60
+    while True:
+        with home.database.session() as session:
+            if ready(session):
+                return
+        assert time.monotonic() < end, "it never came to that"
+
+
+def _waiting(number: int) -> Callable[[Session], bool]:
+    """Whether ``number`` sessions of the database wait for a row."""
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return lambda session: session.scalar(text(blocked)) == number
+
+
+def _held(delivery: int) -> Callable[[Session], bool]:
+    """Whether a transaction holds the row."""
+    free = select(Delivery.id).where(Delivery.id == delivery).with_for_update(skip_locked=True)
+    return lambda session: session.scalar(free) is None
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_digest_that_is_composed_and_taken_apart_while_it_is_corrected(home: Home) -> None:
+    """Who corrects waits for a digest that is being composed, then for another member's delivery; who takes that digest
+    apart meanwhile, because of a notice of error, waits for nobody who waits for it."""
+    watching(home, "jia", "B", realtime=False)
+    watching(home, "yi", realtime=False)
+    told = wrong(home, "B")
+    assert isinstance(home.clock, SetClock)
+    home.clock.advance(timedelta(days=1))
+    with home.database.session() as session:
+        asked = select(Delivery.id).where(Delivery.alert_id == told).order_by(Delivery.id)
+        of_jia, of_yi = session.scalars(asked)
+    done, composed = list[Correction](), list[int]()
+    with home.database.session() as other:
+        other.execute(select(Delivery.id).where(Delivery.id == of_yi).with_for_update())
+        with home.database.session() as composing:
+            member = composing.scalars(select(Delivery.member_id).where(Delivery.id == of_jia)).one()
+            _compose(composing, [member], home.clock.now(), home.clock.now(), Rows(LEXICON))
+            correcting = threading.Thread(target=lambda: done.append(retract(home, told, REASON, "Zhang")), daemon=True)
+            correcting.start()
+            _until(home, _waiting(1))
+        _until(home, _held(of_jia))
+        with disputed(home):
+            apart = threading.Thread(target=lambda: composed.append(compose_due(home, LEXICON)), daemon=True)
+            apart.start()
+            _until(home, _waiting(2))
+    for thread in (correcting, apart):
+        thread.join(60)
+        assert not thread.is_alive()
+    assert [(each.correction, each.cancelled) for each in done] == [(None, 2)]
+    assert len(composed) == 1
 
 
 @pytest.mark.parametrize(

@@ -65,21 +65,37 @@ def stop(session: Session, alert: Alert, now: datetime) -> None:
 
     An outcome that is just being noted is waited for, and may make the delivery due again: hence the loop.
     """
-    due = and_(of_alert(alert.id), Delivery.state == _DUE)
-    within = select(Delivery.digest_id).where(of_alert(alert.id), _CARRIED, Delivery.state == _SENDING)
-    alone = select(Delivery.id).where(of_alert(alert.id), ~_CARRIED, Delivery.state == _SENDING)
+    columns = (Delivery.id, Delivery.state, Delivery.mode, Delivery.digest_id)
+    not_over = select(*columns).where(of_alert(alert.id), Delivery.state.in_((_DUE, _SENDING)))
     held = set[int]()
     while True:
-        # A worker that is just claiming a delivery, or composing a digest with it, holds its row and is waited for.
-        lock(session, list(session.scalars(select(Delivery.id).where(due))))
-        _do(session, update(Delivery).where(due).values(state=_CANCELLED, last_error=_WRONG))
-        moving = {*session.scalars(alone), *session.scalars(within)} - held
-        if not moving:
+        rows = session.execute(not_over).all()
+        due = [row.id for row in rows if row.state == _DUE]
+        sending = [row for row in rows if row.state == _SENDING]
+        digests = {row.digest_id for row in sending if row.mode == DeliveryMode.DIGEST.value}
+        moving = {row.id for row in sending if row.mode != DeliveryMode.DIGEST.value} | digests
+        if not due and moving <= held:
             break
         lock(session, list(moving))
         held |= moving
-    for part in parts([one for one in session.scalars(within) if one is not None]):
+        _cancel_due(session, due)
+    for part in parts(sorted(digests)):
         _take_apart(session, part, now)
+
+
+def _cancel_due(session: Session, ids: Sequence[int]) -> None:
+    """Cancel ``ids``, which were due, or none of them where some are no longer.
+
+    A worker that is just claiming one, or composing a digest with it, holds its row and is waited for. What is no
+    longer due then is let go of again: whoever holds a digest waits for what it carries, never the other way round.
+    """
+    with session.connection().begin_nested() as point:
+        lock(session, ids)
+        for part in parts(ids):
+            those = update(Delivery).where(Delivery.id.in_(part), Delivery.state == _DUE).returning(Delivery.id)
+            if len(session.scalars(those.values(state=_CANCELLED, last_error=_WRONG)).all()) < len(part):
+                point.rollback()
+                return
 
 
 def lock(session: Session, ids: Sequence[int]) -> None:
