@@ -168,10 +168,10 @@ def _has_database(chosen: Settings) -> bool:
 
 def _say_waiting(count: int, *, zh: bool) -> None:
     say(
-        f"  [yellow]! {count} 条记录尚未写入日志[/], 以上结论不包括它们; duecare retention run 将其写入。"
+        f"  [yellow]! {count} 条记录尚未写入日志[/], 以上对日志的核验不包括它们; duecare retention run 将其写入。"
         if zh
-        else f"  [yellow]! {count} entries wait to be put into the log[/]: nothing above speaks of them. The next "
-        "duecare retention run or proof puts them in."
+        else f"  [yellow]! {count} entries wait to be put into the log[/]: what is said of the log above does not "
+        "cover them. The next duecare retention run or proof puts them in."
     )
     say()
 

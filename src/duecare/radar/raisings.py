@@ -133,8 +133,8 @@ def raising_of(session: Session, alert_id: int) -> tuple[Raising, Content | None
     if found.root is None:
         if found.found_again:
             raise UseError(
-                f"The evidence does not say yet what alert {alert_id} says: whoever raised it was stopped in between.",
-                hint="Run duecare screen, which does it, and ask again.",
+                f"What alert {alert_id} says is not in the evidence yet: whoever raises it is at it, or was stopped.",
+                hint="Run duecare screen, which does what is left, and ask again.",
             )
         return found, None
     said = texts(session, found.where())
