@@ -230,6 +230,15 @@ def test_the_log_takes_what_waited(database: Database, tmp_path: Path) -> None:
     everything_is_in_the_log_once(database, log)
 
 
+def test_what_was_done_is_done_though_the_log_cannot_be_opened(database: Database, tmp_path: Path) -> None:
+    """A home whose checkpoint was damaged: told, not raised."""
+    sequence(database, Log.at(tmp_path))
+    record_some(database, 1)
+    (tmp_path / "log" / "checkpoint").write_text("damaged", encoding="utf-8")
+    assert not keep_up(database, tmp_path)
+    assert waiting(database) == 1
+
+
 def test_an_older_copy_of_the_log_is_refused(database: Database, tmp_path: Path) -> None:
     """Where the database knows entries that the log has lost, nothing is appended in their place."""
     record_some(database, 3)

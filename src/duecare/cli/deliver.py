@@ -30,15 +30,14 @@ def deliver(
         if failed or retrying:
             _list(opened, as_json, over=failed)
             return
-        from duecare.evidence.log import Log
-        from duecare.evidence.outbox import keep_up
+            from duecare.evidence.outbox import keep_up
         from duecare.radar.delivery import deliver as run
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=errors, transient=True) as progress:
             task = progress.add_task("sending", total=None)
             report = run(opened, progress=lambda done, due: progress.update(task, completed=done, total=due))
-        keep_up(opened.database, Log.at(opened.path))
+        keep_up(opened.database, opened.path)
     if as_json:
         print_json(report.as_json())
     else:

@@ -143,14 +143,13 @@ def end(member: MemberArgument, entity: EntityArgument, home: HomeOption = None,
 
     Example: duecare watch end alice 91500000MA5U00002X
     """
-    from duecare.evidence.log import Log
     from duecare.evidence.outbox import keep_up
     from duecare.radar import watches
 
     with Home(load(home=home)) as opened:
         with opened.database.session() as session:
             entity = watches.end_watch(session, watches.find_member(session, member), entity, at=opened.clock.now())
-        keep_up(opened.database, Log.at(opened.path))
+        keep_up(opened.database, opened.path)
     if as_json:
         print_json({"member": member, "entity": entity, "ended": True})
     else:

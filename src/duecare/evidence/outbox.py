@@ -15,6 +15,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 import rfc8785
@@ -167,10 +168,11 @@ def sequence(database: Database, log: Log) -> int:
                 return appended
 
 
-def keep_up(database: Database, log: Log) -> bool:
-    """As ``sequence``, for those whose act is done: a log that is busy, damaged or on a disk that is full or gone is
-    told, not raised, and takes it the next time. Returns whether the log has all."""
+def keep_up(database: Database, log: Log | Path) -> bool:
+    """As ``sequence``, for those whose act is done: a ``log`` (or that of a home's folder) that is busy, damaged or on
+    a disk that is full or gone is told, not raised, and takes it the next time. Returns whether the log has all."""
     try:
+        log = Log.at(log) if isinstance(log, Path) else log
         with log.locked(_PATIENCE):
             sequence(database, log)
     except (DuecareError, OSError, SQLAlchemyError) as error:
