@@ -10,14 +10,18 @@ from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
+import typer
 from letterbox import MailServer, Receiver, mail_server, receiver
 from owed import LEXICON, LIQUIDATION, NOW, alert, open_home, passed, watcher
 from sqlalchemy import func, select, update
+from typer.testing import CliRunner
 
+from duecare.cli.deliver import deliver as command
 from duecare.clock import SetClock
-from duecare.evidence.outbox import EvidenceEntry
+from duecare.evidence.outbox import EvidenceEntry, waiting
 from duecare.radar.claims import LEASE, Backoff, Outcome, claim, note, worker
 from duecare.radar.delivery import DeliveryReport, deliver, key_of
 from duecare.radar.failures import failures
@@ -297,3 +301,31 @@ def test_members_read_in_their_own_language(home: Home) -> None:
         )
     assert "2019-05-02 07:30 至 2019-05-05 22:30（北京时间）" in rows["甲"]
     assert "2019-05-02 00:30 to 2019-05-05 15:30 (Europe/London)" in rows["ann"]
+
+
+def test_the_command_sends_says_what_failed_and_logs_it(
+    home: Home, servers: tuple[MailServer, Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``duecare deliver`` and its two lists, as a script has them; what it did is in the log when it ends."""
+    mails, _ = servers
+    for name in ("DATABASE_URL", "SMTP_URL"):
+        monkeypatch.setenv(f"DUECARE_{name}", str(getattr(home.settings, name.lower())))
+    for name in "abc":
+        watcher(home, name, ["A"], Reach("mail", f"{name}@example.org"), watch={"channels": ["mail"]})
+    alert(home, [passed("A")])
+    mails.answer_rcpt = lambda address: {"a": "250 OK", "b": "451 later", "c": "550 unknown"}[address[0]]
+    app = typer.Typer()
+    app.command()(command)
+
+    def asked(*words: str) -> tuple[int, Any]:
+        result = CliRunner().invoke(app, [*words, "--json", "--home", str(home.path)])
+        assert isinstance(result.exception, SystemExit | None), result.exception
+        return result.exit_code, json.loads(result.stdout)
+
+    code, report = asked()
+    assert (code, report["sent"], report["retried"], report["given_up"]) == (1, 1, 1, 1)
+    for option, member in (("--retrying", "b"), ("--failed", "c")):
+        code, rows = asked(option)
+        assert (code, [row["member"] for row in rows]) == (0, [member])
+        assert (rows[0]["next_at"] is not None) == (member == "b")
+    assert waiting(home.database) == 0

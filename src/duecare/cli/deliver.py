@@ -30,7 +30,7 @@ def deliver(
         if failed or retrying:
             _list(opened, as_json, over=failed)
             return
-            from duecare.evidence.outbox import keep_up
+        from duecare.evidence.outbox import keep_up
         from duecare.radar.delivery import deliver as run
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
